@@ -1,0 +1,183 @@
+"""The one reader of configuration.
+
+Values come, strongest first, from environment variables (`FACECORE_<GROUP>__<NAME>`, for
+example `FACECORE_S3__ENDPOINT`) and from `$FACECORE_HOME/facecore.env`, which the embedded
+platform writes with mode 0600. Nothing else in facecore reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from facecore.errors import ConfigError
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+BUCKETS = ("landing", "images", "quarantine", "crops", "snapshots", "reports", "mlflow")
+
+
+class DatabaseSettings(BaseModel):
+    """PostgreSQL with pgvector: the catalogue."""
+
+    host: str = "127.0.0.1"
+    port: int = 5432
+    name: str = "facecore"
+    user: str = "facecore"
+    password: SecretStr = SecretStr("")
+    connect_timeout_s: int = 10
+
+    @property
+    def dsn(self) -> dict[str, Any]:
+        """Arguments for `psycopg2.connect`. Holds the password: never log it."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.name,
+            "user": self.user,
+            "password": self.password.get_secret_value(),
+            "connect_timeout": self.connect_timeout_s,
+            "application_name": "facecore",
+        }
+
+
+class S3Settings(BaseModel):
+    """S3 object storage. Bucket names are `bucket_prefix` + one of `BUCKETS`."""
+
+    endpoint: str = "http://127.0.0.1:8333"
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+    region: str = "us-east-1"
+    bucket_prefix: str = ""
+    connections: int = Field(default=16, ge=1, description="concurrent requests per process")
+
+    def bucket(self, name: str) -> str:
+        """The real name of one of the platform's buckets."""
+        if name not in BUCKETS:
+            raise ConfigError(f"unknown bucket {name!r}; known are {', '.join(BUCKETS)}.")
+        return self.bucket_prefix + name
+
+
+class MlflowSettings(BaseModel):
+    """MLflow tracking server and registry."""
+
+    tracking_uri: str = "http://127.0.0.1:5000"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    detector: str = "face-detector"
+    embedder: str = "face-embedder"
+    alias: str = "champion"
+
+
+class IngestSettings(BaseModel):
+    """Landing bucket → catalogue."""
+
+    shard_size: int = Field(default=512, ge=1, le=10_000, description="images per shard")
+    max_shards: int = Field(default=500, ge=1, le=1000, description="shards per DAG run")
+    keep_landing: bool = Field(default=False, description="leave landing objects in place")
+    max_bytes: int = Field(default=64 * 2**20, description="larger files are not read")
+    max_pixels: int = Field(default=64_000_000, description="larger images are not decoded")
+    near_duplicate_bits: int = Field(default=3, ge=0, le=3, description="of 64 hash bits")
+
+
+class GateSettings(BaseModel):
+    """Quality gate: limits per image, and what a healthy batch looks like."""
+
+    min_side_px: int = 64
+    max_aspect: float = 5.0
+    min_sharpness: float = 12.0
+    min_brightness: float = 16.0
+    max_brightness: float = 242.0
+    min_contrast: float = 8.0
+    min_dynamic_range: float = 24.0
+    min_bits_per_pixel: float = 0.05
+    batch_min_images: int = Field(default=20, description="smaller batches skip batch checks")
+    batch_max_rejected: Ratio = Field(default=0.5, description="share of a batch")
+    batch_max_same_image: Ratio = Field(default=0.8, description="stuck camera, per source")
+    batch_max_future_hours: float = Field(default=26.0, description="wrong clock")
+
+
+class ExtractSettings(BaseModel):
+    """Detect → align → embed."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: int = Field(default=0, ge=0, description="0: the cores this process may use")
+    score_threshold: Ratio = 0.6
+    nms_iou: Ratio = 0.3
+    detect_sides_px: tuple[int, ...] = Field(
+        default=(320, 1280), description="longest sides at which each image is searched"
+    )
+    batch_images: int = Field(default=32, ge=1)
+    batch_crops: int = Field(default=64, ge=1)
+
+
+class IdentifySettings(BaseModel):
+    """Probe → person. The threshold itself belongs to the model version."""
+
+    target_fpir: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.01, description="share of unknown faces that may be named wrongly (1:N)"
+    )
+    review_margin: float = Field(
+        default=0.05, ge=0.0, description="lead over the second person below which a human looks"
+    )
+    top_k: int = Field(default=5, ge=1, le=100)
+
+
+class ReportSettings(BaseModel):
+    """Scheduled reports."""
+
+    top_people: int = 12
+    timezone: str = "UTC"
+
+
+class Settings(BaseSettings):
+    """All settings; see each group. `home` holds the embedded platform's state."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FACECORE_", env_nested_delimiter="__", extra="ignore"
+    )
+
+    home: Path = Path("var")
+    data_dir: Path | None = Field(default=None, description="datasets already on disk")
+    model_dir: Path | None = Field(default=None, description="first mirror of model weights")
+    database: DatabaseSettings = DatabaseSettings()
+    s3: S3Settings = S3Settings()
+    mlflow: MlflowSettings = MlflowSettings()
+    ingest: IngestSettings = IngestSettings()
+    gate: GateSettings = GateSettings()
+    extract: ExtractSettings = ExtractSettings()
+    identify: IdentifySettings = IdentifySettings()
+    report: ReportSettings = ReportSettings()
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded weights, samples and converted models; safe to delete."""
+        return self.home / "cache"
+
+
+def home_dir() -> Path:
+    """`FACECORE_HOME`, or `var` in the working directory, as an absolute path."""
+    return Path(os.environ.get("FACECORE_HOME") or "var").absolute()
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        ConfigError: a value is invalid; the message names each setting.
+    """
+    home = home_dir()
+    try:
+        return Settings(_env_file=home / "facecore.env", home=home)  # type: ignore[call-arg]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"FACECORE_{'__'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigError(f"invalid settings: {faults}.") from None

@@ -1,0 +1,201 @@
+"""Every error facecore raises, in one tree.
+
+::
+
+    FacecoreError
+    ├── UsageError                 the call was wrong                        exit 2
+    │   ├── ConfigError            a setting is missing or invalid
+    │   ├── CredentialsRejected    a store refused our name or password
+    │   └── DeviceUnavailable      the device asked for is not there
+    ├── ImageRejected              one image cannot be used → quarantine
+    ├── ShapeError                 data passed between stages has the wrong shape
+    ├── ContractMismatch           vectors of two different models were mixed
+    ├── WeightsError               model weights cannot be had
+    │   └── DigestMismatch         … or are not the published ones
+    ├── QualityGateFailed          a whole batch looks broken; carries statistics
+    ├── NotFound                   a named person, model, shard, report … does not exist
+    ├── PlatformError              a part of the embedded platform failed
+    └── StoreError                 I/O failed                                retry
+        ├── ObjectStoreUnavailable
+        ├── ObjectMissing          (a retry does not help)
+        ├── CatalogUnavailable
+        ├── RegistryUnavailable
+        └── StorageFull
+
+Errors carry their evidence as attributes, so that callers never parse messages.
+`retryable` says whether the same call can succeed later without anyone changing anything;
+`exit_status` is what the command line ends with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class FacecoreError(Exception):
+    """Base of all errors of facecore. `remedy` says what the reader can do about it."""
+
+    retryable: ClassVar[bool] = False
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(FacecoreError):
+    """The call was wrong: an argument, a setting, a path."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A setting is missing or has a value that cannot work."""
+
+
+class CredentialsRejected(UsageError):
+    """A store answered, and refused the credentials. `store` names it."""
+
+    def __init__(self, store: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.store = store
+
+
+class DeviceUnavailable(UsageError):
+    """The device asked for does not exist here; facecore never falls back silently."""
+
+    def __init__(self, device: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.device = device
+
+
+class ImageRejected(FacecoreError):
+    """One image cannot be used. `reason` is a stable code that ends up in the quarantine."""
+
+    def __init__(self, reason: str, message: str, **evidence: Any) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.evidence = evidence
+
+
+class ShapeError(FacecoreError):
+    """An array does not have the shape, dtype or range its type promises."""
+
+    def __init__(self, name: str, expected: str, actual: str) -> None:
+        super().__init__(f"{name}: expected {expected}, got {actual}")
+        self.name, self.expected, self.actual = name, expected, actual
+
+
+class ContractMismatch(FacecoreError):
+    """Embeddings of two different contracts were about to be compared or stored together."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(
+            f"embeddings of contract {actual[:12]} cannot be used with contract {expected[:12]}",
+            remedy="Re-embed one side with the other's model.",
+        )
+        self.expected, self.actual = expected, actual
+
+
+class WeightsError(FacecoreError):
+    """Model weights could not be found on any mirror. `tried` maps each mirror to its failure."""
+
+    def __init__(
+        self, message: str, *, tried: Mapping[str, str] | None = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.tried = dict(tried or {})
+
+
+class DigestMismatch(WeightsError):
+    """A file is not the one its SHA-256 names; it is refused."""
+
+    def __init__(self, what: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{what}: SHA-256 is {actual}, expected {expected}",
+            remedy="Delete the file and fetch it again from a trusted mirror.",
+        )
+        self.what, self.expected, self.actual = what, expected, actual
+
+
+class QualityGateFailed(FacecoreError):
+    """A batch of images as a whole looks broken, so the run stops before anything uses it.
+
+    Attributes:
+        statistics: the numbers the decision rests on (evaluated, failed, ratios …).
+        failed: name of each failed batch expectation → the values it observed.
+        data_docs: where the full validation result can be read, if it was published.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        statistics: Mapping[str, Any],
+        failed: Mapping[str, Any],
+        data_docs: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.statistics = dict(statistics)
+        self.failed = dict(failed)
+        self.data_docs = data_docs
+
+
+class NotFound(FacecoreError):
+    """Something that was named does not exist. `kind` and `name` say what."""
+
+    exit_status = 2
+
+    def __init__(self, kind: str, name: str, *, remedy: str = "") -> None:
+        super().__init__(f"no {kind} {name!r}.", remedy=remedy)
+        self.kind, self.name = kind, name
+
+
+class PlatformError(FacecoreError):
+    """A part of the embedded platform failed. `part` names it, `log` is its log file."""
+
+    def __init__(self, part: str, message: str, *, log: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.part, self.log = part, log
+
+
+class StoreError(FacecoreError):
+    """Reading or writing a store failed; trying again later can help."""
+
+    retryable = True
+
+
+class ObjectStoreUnavailable(StoreError):
+    """S3 cannot be reached or answered with a server error."""
+
+
+class ObjectMissing(StoreError):
+    """The object does not exist (any more)."""
+
+    retryable = False
+
+    def __init__(self, bucket: str, key: str) -> None:
+        super().__init__(f"object s3://{bucket}/{key} does not exist")
+        self.bucket, self.key = bucket, key
+
+
+class CatalogUnavailable(StoreError):
+    """PostgreSQL cannot be reached or dropped the connection."""
+
+
+class RegistryUnavailable(StoreError):
+    """MLflow cannot be reached or answered with a server error."""
+
+
+class StorageFull(StoreError):
+    """A disk or bucket is full. `store` names it; a retry helps once space was freed."""
+
+    def __init__(self, store: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.store = store

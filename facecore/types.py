@@ -1,0 +1,188 @@
+"""The few types that travel between stages, validated when they are made.
+
+Images are uint8 RGB arrays `[h, w, 3]`. Coordinates are float32 pixels, x to the right and
+y down, of the upright image (EXIF orientation already applied). A wrong shape raises
+`ShapeError`, which states what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facecore.errors import ContractMismatch, ShapeError
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+CROP_SIZE = 112
+LANDMARK_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
+
+
+def _require(
+    name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dtype: npt.DTypeLike
+) -> None:
+    fits = array.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(dtype):
+        wanted = "[" + ", ".join("n" if s is None else str(s) for s in shape) + "]"
+        raise ShapeError(name, f"{np.dtype(dtype)} {wanted}", f"{array.dtype} {list(array.shape)}")
+
+
+class ImageStatus(StrEnum):
+    """Where an image stands; it only moves forward."""
+
+    STORED = "stored"
+    ACCEPTED = "accepted"
+    QUARANTINED = "quarantined"
+    EXTRACTED = "extracted"
+    ERASED = "erased"
+
+
+class Outcome(StrEnum):
+    """What identification says of one probe face."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One catalogued image: where its bytes are and where it came from."""
+
+    id: int
+    sha256: str
+    bucket: str
+    key: str
+    source: str
+    captured_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Faces found in one image, best score first.
+
+    Attributes:
+        boxes: float32 `[n, 4]`, x1 y1 x2 y2 in pixels; may reach beyond the image.
+        scores: float32 `[n]`, 0..1.
+        landmarks: float32 `[n, 5, 2]` in the order of `LANDMARK_NAMES` (the person's right
+            eye is on the left of the picture), or None when the detector gives none.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats | None = None
+
+    def __post_init__(self) -> None:
+        _require("boxes", self.boxes, (None, 4), np.float32)
+        count = len(self.boxes)
+        _require("scores", self.scores, (count,), np.float32)
+        if self.landmarks is not None:
+            _require("landmarks", self.landmarks, (count, 5, 2), np.float32)
+        if count and not (0.0 <= float(self.scores.min()) and float(self.scores.max()) <= 1.0):
+            raise ShapeError(
+                "scores", "values in 0..1", f"{self.scores.min()}..{self.scores.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No face found."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, 5, 2), np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCrops:
+    """Aligned faces: uint8 RGB `[n, 112, 112, 3]`, in the order of the detections."""
+
+    pixels: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        _require("crops", self.pixels, (None, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What an embedding depends on. Vectors compare only when their contracts are equal.
+
+    The precision a device computes in (fp32, bf16) is not part of it: parity between them is
+    tested; what is stored and compared is `dtype`.
+    """
+
+    embedder: str
+    weights_sha256: str
+    dimension: int
+    detector_sha256: str
+    alignment: str = "arcface-112-similarity"
+    colour_order: str = "RGB"
+    scaling: str = "(x - 127.5) / 128"
+    dtype: str = "float32"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def require(self, other: Contract) -> None:
+        """Raise `ContractMismatch` unless `other` is the same contract."""
+        if self.digest != other.digest:
+            raise ContractMismatch(self.digest, other.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Face vectors: float32 `[n, d]`, each of unit length, with the contract they obey."""
+
+    vectors: Floats
+    contract: Contract
+
+    def __post_init__(self) -> None:
+        _require("embeddings", self.vectors, (None, self.contract.dimension), np.float32)
+        if len(self.vectors):
+            norms = np.linalg.norm(self.vectors, axis=1)
+            worst = float(np.abs(norms - 1.0).max())
+            if not worst < 1e-2:  # also catches NaN
+                raise ShapeError("embeddings", "unit length", f"a length off by {worst:.3g}")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The answer for one probe face.
+
+    Attributes:
+        outcome: accept, review (above the threshold, but a rival is close) or unknown.
+        person_id, label: the best person of the gallery, also when the outcome is unknown;
+            None only when the gallery is empty.
+        score: cosine similarity to that person's best gallery face, -1..1.
+        margin: lead over the best *other* person; inf with fewer than two people.
+        threshold: score needed to accept, for this gallery size.
+    """
+
+    outcome: Outcome
+    person_id: int | None
+    label: str | None
+    score: float
+    margin: float
+    threshold: float
+    candidates: tuple[tuple[int, str, float], ...] = field(default=())
