@@ -19,8 +19,11 @@
         ├── ObjectStoreUnavailable
         ├── ObjectMissing          (a retry does not help)
         ├── CatalogUnavailable
+        ├── CatalogBusy
+        ├── ChangeRefused          (a retry does not help)
         ├── RegistryUnavailable
-        └── StorageFull
+        ├── StorageFull
+        └── DownloadFailed         sample or data-set files could not be fetched
 
 Errors carry their evidence as attributes, so that callers never parse messages.
 `retryable` says whether the same call can succeed later without anyone changing anything;
@@ -189,6 +192,20 @@ class CatalogUnavailable(StoreError):
     """PostgreSQL cannot be reached or dropped the connection."""
 
 
+class CatalogBusy(StoreError):
+    """Another transaction held what this one needs for too long, or the two collided."""
+
+
+class ChangeRefused(StoreError):
+    """A guarantee of the catalogue forbids the change. `rule` names the constraint or guard."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, rule: str, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.rule = rule
+
+
 class RegistryUnavailable(StoreError):
     """MLflow cannot be reached or answered with a server error."""
 
@@ -199,3 +216,14 @@ class StorageFull(StoreError):
     def __init__(self, store: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.store = store
+
+
+class DownloadFailed(StoreError):
+    """Files from the internet could not be fetched. `what` names them, `tried` says how."""
+
+    def __init__(
+        self, what: str, *, tried: Mapping[str, str] | None = None, remedy: str = ""
+    ) -> None:
+        attempts = "; ".join(f"{how}: {failure}" for how, failure in (tried or {}).items())
+        super().__init__(f"{what} could not be downloaded ({attempts}).", remedy=remedy)
+        self.what, self.tried = what, dict(tried or {})

@@ -1,0 +1,1 @@
+"""The only network and database I/O: objects (S3), catalogue (PostgreSQL), registry (MLflow)."""
