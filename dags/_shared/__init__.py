@@ -1,0 +1,1 @@
+"""What every DAG file shares: assets, task defaults, lineage."""

@@ -1,0 +1,56 @@
+"""Retry, time-out and pool presets, each with its reason. A task picks one with `**PRESET`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+OWNER = "face-platform"
+GPU_POOL = "gpu"
+
+# A retry cannot help when a person has to change something first: a setting, a password, a
+# broken batch, wrong weights. Everything else (a store that is down, a killed worker) is retried.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception=f"facecore.errors.{name}", action=RetryAction.FAIL, reason=reason)
+        for name, reason in {
+            "UsageError": "the call, a setting or a credential is wrong",
+            "QualityGateFailed": "the batch needs a human decision",
+            "ContractMismatch": "the vectors come from different models",
+            "WeightsError": "the weights are missing or not the published ones",
+            "NotFound": "what was asked for does not exist",
+        }.items()
+    ]
+)
+
+DAG_DEFAULTS: dict[str, Any] = {
+    "owner": OWNER,
+    # Three tries over some minutes ride out a restart of a database or of the object store.
+    "retries": 3,
+    "retry_delay": timedelta(seconds=15),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=5),
+    "retry_policy": RETRY_POLICY,
+}
+
+# Listing and planning touch metadata only; longer than this means a store hangs.
+PLANNING: dict[str, Any] = {"execution_timeout": timedelta(minutes=10), "priority_weight": 10}
+
+# 512 images are fetched, hashed, decoded and measured in about ten seconds; an hour leaves room
+# for a slow remote bucket and for shards of 10,000.
+SHARD_IO: dict[str, Any] = {"execution_timeout": timedelta(hours=1), "priority_weight": 5}
+
+# Device work: one slot per device in the pool `gpu`, so that two shards never share its memory.
+SHARD_DEVICE: dict[str, Any] = {
+    "execution_timeout": timedelta(hours=2),
+    "pool": GPU_POOL,
+    "priority_weight": 8,
+}
+
+# Matching reads vectors and the gallery; it needs no device slot of its own.
+SHARD_MATCH: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 6}
+
+# A report aggregates in the database; only its rendering happens here.
+REPORTING: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 1}
