@@ -1,0 +1,321 @@
+"""People, and which face is whose."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from psycopg2.extras import execute_values
+
+from facecore.errors import NotFound, ShapeError, UsageError
+from facecore.stores.catalog import faces, models
+from facecore.stores.catalog.connection import Transaction
+from facecore.types import Floats, Match, Outcome
+
+_LABEL_CHARACTERS = 200
+
+# Faces of pictures that were given to enrol someone, confirmed, of people who are still there.
+_GALLERY = (
+    "face.id IN (SELECT a.face_id FROM assignment AS a "
+    "JOIN person ON person.id = a.person_id "
+    "JOIN face AS f ON f.id = a.face_id JOIN image ON image.id = f.image_id "
+    "WHERE a.source = 'human' AND a.outcome = 'accept' AND image.source = 'enrolment' "
+    "AND image.status <> 'erased' AND person.kind = 'enrolled' AND person.status = 'active')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """The enrolled faces under one model version, by face id.
+
+    Attributes:
+        face_ids, person_ids: int64 `[n]`.
+        labels: the person's name per face, `[n]`.
+        vectors: float32 `[n, d]`, unit length up to float16 rounding.
+        contract: digest of the contract the vectors obey.
+    """
+
+    face_ids: npt.NDArray[np.int64]
+    person_ids: npt.NDArray[np.int64]
+    labels: list[str]
+    vectors: Floats
+    contract: str
+
+    def __len__(self) -> int:
+        return len(self.face_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentRow:
+    """What a machine says of a face.
+
+    Attributes:
+        person_id: None exactly when the outcome is unknown.
+        source: enrolled (match with the gallery) or cluster.
+        margin: lead over the second person; None when there was no second.
+    """
+
+    face_id: int
+    person_id: int | None
+    outcome: Outcome
+    source: str
+    score: float
+    model_version_id: int
+    margin: float | None = None
+    threshold: float | None = None
+    gallery_size: int | None = None
+    run_id: str | None = None
+
+    @classmethod
+    def from_match(
+        cls, face_id: int, match: Match, *, model_version_id: int, gallery_size: int, run_id: str
+    ) -> AssignmentRow:
+        """The row of an identification; the best candidate of an unknown face is not its person."""
+        return cls(
+            face_id=face_id,
+            person_id=None if match.outcome is Outcome.UNKNOWN else match.person_id,
+            outcome=match.outcome,
+            source="enrolled",
+            score=match.score,
+            model_version_id=model_version_id,
+            margin=match.margin,
+            threshold=match.threshold,
+            gallery_size=gallery_size,
+            run_id=run_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What holds for a face now, with the person's label."""
+
+    face_id: int
+    person_id: int | None
+    label: str | None
+    outcome: Outcome
+    source: str
+    score: float | None
+    margin: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person with the number of enrolled faces and of faces assigned to them now."""
+
+    id: int
+    label: str
+    kind: str
+    enrolled_faces: int
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A face near a vector: cosine similarity -1..1, and whose it is, if known."""
+
+    face_id: int
+    image_id: int
+    person_id: int | None
+    label: str | None
+    score: float
+
+
+def enrol(tx: Transaction, label: str) -> int:
+    """The enrolled person with this name, made if there is none; returns the id.
+
+    Names are compared after Unicode NFC and collapsing white space.
+
+    Raises:
+        UsageError: the name is empty or longer than 200 characters.
+    """
+    name = " ".join(unicodedata.normalize("NFC", label).replace("\0", " ").split())
+    if not 1 <= len(name) <= _LABEL_CHARACTERS:
+        raise UsageError(f"a person's name has 1 to {_LABEL_CHARACTERS} characters.")
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO person (label, kind) VALUES (%s, 'enrolled') "
+            "ON CONFLICT (label) WHERE kind = 'enrolled' AND status = 'active' DO NOTHING",
+            [name],
+        )
+        cursor.execute(
+            "SELECT id FROM person WHERE label = %s AND kind = 'enrolled' AND status = 'active'",
+            [name],
+        )
+        row = cursor.fetchone()
+    if row is None:  # erased between the two statements
+        raise NotFound("person", name)
+    return int(row[0])
+
+
+def confirm(
+    tx: Transaction, person_id: int, face_ids: Sequence[int], *, run_id: str | None = None
+) -> None:
+    """Record a human's word that these faces are this person, over any earlier word."""
+    with tx.cursor() as cursor:
+        cursor.execute("SET LOCAL facecore.acting = 'human'")
+        execute_values(
+            cursor,
+            "INSERT INTO assignment AS a (face_id, person_id, outcome, source, run_id) VALUES %s "
+            "ON CONFLICT (face_id, source) DO UPDATE SET person_id = excluded.person_id, "
+            "outcome = excluded.outcome, run_id = excluded.run_id "
+            "WHERE (a.person_id, a.outcome) "
+            "IS DISTINCT FROM (excluded.person_id, excluded.outcome)",
+            [(face_id, person_id, "accept", "human", run_id) for face_id in sorted(face_ids)],
+        )
+        cursor.execute("SET LOCAL facecore.acting = ''")
+
+
+def write_assignments(tx: Transaction, rows: Iterable[AssignmentRow]) -> int:
+    """Record what machines say; returns how many rows are new or say something new.
+
+    A machine has its own row per face beside the human's, which it can neither write nor change.
+
+    Raises:
+        UsageError: a row claims to be a human's.
+    """
+    values = []
+    for row in sorted(rows, key=lambda row: row.face_id):
+        if row.source not in ("enrolled", "cluster"):
+            raise UsageError(f"a machine cannot write an assignment of source {row.source!r}.")
+        margin = row.margin if row.margin is not None and math.isfinite(row.margin) else None
+        values.append(
+            (
+                row.face_id, row.person_id, str(row.outcome), row.source, float(row.score),
+                None if margin is None else float(margin), row.threshold, row.gallery_size,
+                row.model_version_id, row.run_id,
+            )
+        )  # fmt: skip
+    if not values:
+        return 0
+    said = "person_id, outcome, score, margin, threshold, gallery_size, model_version_id"
+    with tx.cursor() as cursor:
+        return len(
+            execute_values(
+                cursor,
+                "INSERT INTO assignment AS a (face_id, person_id, outcome, source, score, margin, "
+                "threshold, gallery_size, model_version_id, run_id) VALUES %s "
+                "ON CONFLICT (face_id, source) DO UPDATE SET "
+                f"({said}, run_id) = ({_prefixed('excluded', said)}, excluded.run_id) "
+                f"WHERE ({_prefixed('a', said)}) IS DISTINCT FROM ({_prefixed('excluded', said)}) "
+                "RETURNING id",
+                values,
+                page_size=1000,
+                fetch=True,
+            )
+        )
+
+
+def gallery(tx: Transaction, model_version_id: int) -> Gallery:
+    """All enrolled faces that have a vector of this model version."""
+    face_ids, vectors = faces.read_vectors(tx, model_version_id, _GALLERY)
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.face_id, a.person_id, person.label FROM assignment AS a "
+            "JOIN person ON person.id = a.person_id "
+            "WHERE a.source = 'human' AND a.face_id = ANY(%s)",
+            [face_ids.tolist()],
+        )
+        whose = {face_id: (person_id, label) for face_id, person_id, label in cursor}
+    owners = [whose[face_id] for face_id in face_ids.tolist()]
+    return Gallery(
+        face_ids=face_ids,
+        person_ids=np.array([person_id for person_id, _ in owners], np.int64),
+        labels=[label for _, label in owners],
+        vectors=vectors,
+        contract=models.get(tx, model_version_id).contract,
+    )
+
+
+def nearest(
+    tx: Transaction,
+    model_version_id: int,
+    vector: Floats,
+    k: int = 10,
+    *,
+    enrolled_only: bool = True,
+) -> list[Neighbour]:
+    """The `k` faces most similar to `vector`, best first, for interactive look-ups.
+
+    Uses the HNSW index with iterative scans; where that yields fewer than `k` (a small share of
+    the faces is enrolled) the answer is computed exactly.
+
+    Args:
+        vector: float32 `[d]`, any positive length.
+        enrolled_only: only faces of the gallery; otherwise every face that was extracted.
+
+    Raises:
+        ShapeError: not a finite vector of the model's dimension.
+        UsageError: `k` is not within 1..1000.
+    """
+    version = models.get(tx, model_version_id)
+    if not 1 <= k <= 1000:
+        raise UsageError(f"k must be within 1..1000, not {k}.")
+    if vector.shape != (version.dimension,) or not np.isfinite(vector).all() or not vector.any():
+        raise ShapeError("vector", f"finite, not zero [{version.dimension}]", str(vector.shape))
+    halfvec = f"halfvec({version.dimension})"
+    text = "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"
+    with tx.cursor() as cursor:
+        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1000, k + 100))])
+        rows: list[tuple[int, int, float]] = []
+        for stored in (f"vector::{halfvec}", "vector"):  # the index is on the first form only
+            cursor.execute(
+                "SELECT face.id, face.image_id, 1 - hit.distance FROM ("
+                f"  SELECT face_id, {stored} <=> %(q)s::{halfvec} AS distance FROM embedding "
+                "  JOIN face ON face.id = face_id WHERE model_version_id = %(model)s "
+                f" AND {_GALLERY if enrolled_only else 'true'} "
+                f" ORDER BY {stored} <=> %(q)s::{halfvec} LIMIT %(k)s"
+                ") AS hit JOIN face ON face.id = hit.face_id ORDER BY hit.distance, face.id",
+                {"q": text, "model": model_version_id, "k": k},
+            )
+            rows = cursor.fetchall()
+            if len(rows) == k:
+                break
+    known = current(tx, [face_id for face_id, _, _ in rows])
+    return [
+        Neighbour(
+            face_id,
+            image_id,
+            known[face_id].person_id if face_id in known else None,
+            known[face_id].label if face_id in known else None,
+            float(score),
+        )
+        for face_id, image_id, score in rows
+    ]
+
+
+def current(tx: Transaction, face_ids: Sequence[int]) -> dict[int, Assignment]:
+    """Face id → what holds for it now; faces of which nothing was said are left out."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.face_id, c.person_id, person.label, c.outcome, c.source, c.score, c.margin, "
+            "c.threshold FROM current_assignment AS c LEFT JOIN person ON person.id = c.person_id "
+            "WHERE c.face_id = ANY(%s)",
+            [list(face_ids)],
+        )
+        return {
+            row[0]: Assignment(row[0], row[1], row[2], Outcome(row[3]), *row[4:]) for row in cursor
+        }
+
+
+def every(tx: Transaction, *, limit: int = 1000) -> list[Person]:
+    """Active people by name."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.id, p.label, p.kind, "
+            "count(image.id) FILTER (WHERE image.source = 'enrolment'), count(c.face_id) "
+            "FROM person AS p LEFT JOIN current_assignment AS c ON c.person_id = p.id "
+            "LEFT JOIN face ON face.id = c.face_id LEFT JOIN image ON image.id = face.image_id "
+            "WHERE p.status = 'active' GROUP BY p.id ORDER BY p.label, p.id LIMIT %s",
+            [limit],
+        )
+        return [Person(*row) for row in cursor]
+
+
+def _prefixed(table: str, columns: str) -> str:
+    return ", ".join(f"{table}.{column}" for column in columns.split(", "))
