@@ -1,0 +1,375 @@
+"""Every kind of picture has a defined result; everything else is `ImageRejected`."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tracemalloc
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from facecore.errors import ImageRejected
+from facecore.stages.decode import Limits, decode, inspect
+from facecore.stages.reasons import REASONS
+
+LIMITS = Limits()
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+WIDTH, HEIGHT = 60, 40
+
+
+def scene() -> np.ndarray:
+    """A smooth colour gradient, unlike itself under every mirroring and turn."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    return np.stack([x * 4, y * 6, 255 - x * 2 - y * 3], axis=2).astype(np.uint8)
+
+
+def encoded(picture: Image.Image | np.ndarray, kind: str, **options) -> bytes:
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    file = io.BytesIO()
+    if kind in ("JPEG", "WEBP"):
+        options.setdefault("quality", 95)
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def rejection(data: bytes, limits: Limits = LIMITS) -> ImageRejected:
+    with pytest.raises(ImageRejected) as caught:
+        decode(data, limits)
+    assert caught.value.reason in REASONS
+    json.dumps(caught.value.evidence)  # it is stored as JSON
+    return caught.value
+
+
+def assert_close(image: np.ndarray, expected: np.ndarray, tolerance: int) -> None:
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    assert image.flags.c_contiguous
+    assert np.abs(image.astype(int) - expected.astype(int)).mean() <= tolerance
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_format_gives_rgb(kind):
+    data = encoded(scene(), kind)
+    header = inspect(data, LIMITS)
+    assert (header.format, header.width, header.height) == (kind, WIDTH, HEIGHT)
+    assert (header.orientation, header.mode, header.frames) == (1, "RGB", 1)
+    assert header.captured_at is None
+    assert_close(decode(data, LIMITS), scene(), 4 if kind in ("JPEG", "WEBP") else 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(kind, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encoded(scene(), kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    header = inspect(data, LIMITS)
+    assert header.orientation == orientation
+    assert (header.width, header.height) == upright.size
+    assert_close(decode(data, LIMITS), np.asarray(upright), 2)
+
+
+def test_exif_orientation_turns_the_stored_corner_to_its_place():
+    stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    stored[:8, :8] = 255  # top left as stored; orientation 6 turns it to the top right
+    exif = Image.Exif()
+    exif[274] = 6
+    image = decode(encoded(stored, "PNG", exif=exif), LIMITS)
+    assert image.shape == (WIDTH, HEIGHT, 3)
+    assert image[:8, -8:].min() == 255
+    assert image[:8, :8].max() == 0
+
+
+def test_capture_time_comes_from_exif_with_its_offset():
+    exif = Image.Exif()
+    exif[306] = "2030:01:01 00:00:00"  # when software last touched the file: the weakest
+    exif.get_ifd(34665)[36867] = "2024:05:06 07:08:09"
+    exif.get_ifd(34665)[36881] = "+02:00"
+    expected = datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))
+    assert inspect(encoded(scene(), "JPEG", exif=exif), LIMITS).captured_at == expected
+
+
+def test_an_impossible_orientation_counts_as_upright():
+    exif = Image.Exif()
+    exif[274] = 9
+    assert inspect(encoded(scene(), "JPEG", exif=exif), LIMITS).orientation == 1
+
+
+def test_damaged_exif_does_not_cost_the_picture():
+    exif = Image.Exif()
+    exif[274] = 6
+    data = bytearray(encoded(scene(), "JPEG", exif=exif))
+    at = data.index(b"Exif\0\0") + 6
+    data[at : at + 12] = b"\xff" * 12
+    header = inspect(bytes(data), LIMITS)
+    assert (header.orientation, header.captured_at) == (1, None)
+    assert_close(decode(bytes(data), LIMITS), scene(), 4)
+
+
+def test_grey_and_one_bit_fill_three_channels():
+    grey = Image.fromarray(scene()).convert("L")
+    for picture in (grey, grey.convert("1")):
+        expected = np.asarray(picture.convert("RGB"))
+        assert_close(decode(encoded(picture, "PNG"), LIMITS), expected, 0)
+    assert_close(decode(encoded(grey, "JPEG"), LIMITS), np.asarray(grey.convert("RGB")), 2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_keep_the_high_byte(kind):
+    ramp = np.linspace(0, 65535, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    data = encoded(ramp, kind)
+    assert inspect(data, LIMITS).mode == "L;16"
+    expected = np.repeat((ramp >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    assert_close(decode(data, LIMITS), expected, 0)
+
+
+def test_sixteen_bit_colour_png():
+    row = b"\0" + b"".join(struct.pack(">HHH", 0x8001, 0x40FF, 0xFF00) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 2, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(row * 2)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    assert inspect(data, LIMITS).mode == "RGB;16"
+    assert decode(data, LIMITS).reshape(-1, 3).tolist() == [[0x80, 0x40, 0xFF]] * 8
+
+
+def test_alpha_is_laid_over_white():
+    picture = Image.fromarray(scene()).convert("RGBA")
+    picture.putalpha(Image.new("L", picture.size, 0))
+    picture.paste((10, 20, 30, 255), (0, 0, 20, 20))
+    for kind in ("PNG", "WEBP"):
+        image = decode(encoded(picture, kind, lossless=True), LIMITS)
+        assert image[30, 50].tolist() == [255, 255, 255]
+        assert image[10, 10].tolist() == [10, 20, 30]
+
+
+def test_palette_with_transparency():
+    picture = Image.new("P", (WIDTH, HEIGHT), 0)
+    picture.putpalette([200, 0, 0, 0, 90, 0])
+    picture.paste(1, (0, 0, 20, 20))
+    for transparency in (0, b"\x00\xff"):  # an index, and an alpha value per index
+        image = decode(encoded(picture, "PNG", transparency=transparency), LIMITS)
+        assert image[30, 50].tolist() == [255, 255, 255]
+        assert image[10, 10].tolist() == [0, 90, 0]
+    assert decode(encoded(picture, "PNG"), LIMITS)[30, 50].tolist() == [200, 0, 0]
+
+
+def test_cmyk_jpeg_of_adobe_and_without_its_mark():
+    adobe = encoded(Image.fromarray(scene()).convert("CMYK"), "JPEG")
+    assert inspect(adobe, LIMITS).mode == "CMYK"
+    assert_close(decode(adobe, LIMITS), scene(), 4)
+    # Without Adobe's segment the same values mean the opposite: ink, not the lack of it.
+    inverted = Image.fromarray(255 - np.asarray(Image.fromarray(scene()).convert("CMYK")), "CMYK")
+    plain = bytearray(encoded(inverted, "JPEG"))
+    at = plain.index(b"\xff\xee")
+    del plain[at : at + 2 + int.from_bytes(plain[at + 2 : at + 4], "big")]
+    assert b"Adobe" not in plain
+    assert_close(decode(bytes(plain), LIMITS), scene(), 4)
+
+
+def test_cmyk_tiff():
+    picture = Image.fromarray(scene()).convert("CMYK")
+    data = encoded(picture, "TIFF", compression="tiff_lzw")
+    assert inspect(data, LIMITS).mode == "CMYK"
+    assert_close(decode(data, LIMITS), scene(), 1)
+
+
+def test_what_follows_a_jpeg_is_ignored():
+    data = encoded(scene(), "JPEG")
+    junk = data + b"\0junk\xff\xd8\xff\xda" * 500
+    assert np.array_equal(decode(junk, LIMITS), decode(data, LIMITS))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_animations_are_rejected_and_single_frames_are_not(kind):
+    frames = [Image.fromarray(np.roll(scene(), 5 * n, axis=0)) for n in range(3)]
+    error = rejection(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert error.reason == "animated"
+    assert error.evidence["frames"] == 3
+    one = encoded(frames[0], kind, save_all=True)
+    assert_close(decode(one, LIMITS), scene(), 4)
+
+
+def test_gif_is_recognised_and_not_supported():
+    frames = [Image.fromarray(np.roll(scene(), 5 * n, axis=0)) for n in range(3)]
+    for data in (encoded(frames[0], "GIF"), encoded(frames[0], "GIF", save_all=True)):
+        error = rejection(data)
+        assert (error.reason, error.evidence["detected"]) == ("unsupported_format", "GIF")
+
+
+def test_tiff_pages_are_rejected_and_thumbnails_are_not():
+    pages = [Image.fromarray(scene()), Image.fromarray(scene()[::2, ::2])]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    error = rejection(data)
+    assert (error.reason, error.evidence["frames"]) == ("multiple_pages", 2)
+    # the same file with its second page marked as a smaller copy of the first
+    thumbnail = io.BytesIO()
+    pages[1].encoderinfo = {"tiffinfo": {254: 1}}
+    pages[0].save(thumbnail, "TIFF", save_all=True, append_images=pages[1:])
+    assert_close(decode(thumbnail.getvalue(), LIMITS), scene(), 0)
+
+
+def test_pixels_without_a_defined_range_are_not_supported():
+    for dtype in (np.float32, np.int32):
+        error = rejection(encoded(np.zeros((8, 8), dtype), "TIFF"))
+        assert error.reason == "unsupported_format"
+
+
+def test_not_images():
+    assert rejection(b"").reason == "empty"
+    for data in (b"hello", b"BM", b"\0" * 100, b"RIFF\0\0\0\0AVI ", b"\xff\xd8"):
+        assert rejection(data).reason == "not_an_image"
+    assert rejection(b"\0\0\0\x18ftypheic" + bytes(40)).evidence["detected"] == "HEIF"
+    assert rejection(b"<svg xmlns='http://www.w3.org/2000/svg'/>").evidence["detected"] == "SVG"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
+def test_truncated_files(kind, share):
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    data = encoded(noise, kind)
+    error = rejection(data[: max(int(len(data) * share), 30)])
+    assert (error.reason, error.evidence["format"]) == ("truncated", kind)
+
+
+def test_too_many_bytes():
+    data = encoded(scene(), "PNG")
+    error = rejection(data, Limits(max_bytes=len(data) - 1, max_pixels=10**6))
+    assert error.reason == "too_many_bytes"
+    assert error.evidence == {"bytes": len(data), "limit": len(data) - 1}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pixel_limit_is_inclusive(kind):
+    data = encoded(scene(), kind)
+    assert decode(data, Limits(max_pixels=WIDTH * HEIGHT)).shape == (HEIGHT, WIDTH, 3)
+    error = rejection(data, Limits(max_pixels=WIDTH * HEIGHT - 1))
+    assert error.reason == "too_many_pixels"
+    assert (error.evidence["width"], error.evidence["height"]) == (WIDTH, HEIGHT)
+
+
+def test_a_bomb_is_refused_from_its_header_without_memory_or_warnings():
+    raw = zlib.compress(b"\0" * (20_000 * 2_501))  # 20,000 × 20,000 pixels of 1 bit: 50 MB
+    body = b"IDAT" + raw
+    whole = png_header(20_000, 20_000) + struct.pack(">I", len(raw)) + body + bytes(16)
+    tracemalloc.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for data in (png_header(50_000, 50_000), whole):
+            assert rejection(data).reason == "too_many_pixels"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_a_large_picture_within_the_limit_gives_no_bomb_warning():
+    data = encoded(Image.new("1", (10_000, 9_500)), "PNG")  # above Pillow's own 89 MP
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert inspect(data, Limits(max_pixels=10**8)).width == 10_000
+        with Image.open(io.BytesIO(encoded(scene(), "PNG"))) as other:
+            assert other.size == (WIDTH, HEIGHT)
+    assert Image.MAX_IMAGE_PIXELS is not None  # the guard of other users of Pillow still stands
+
+
+def test_a_file_whose_headers_disagree_is_damaged():
+    data = bytearray(encoded(scene(), "PNG"))
+    second = png_header(WIDTH, HEIGHT * 2)[8:]
+    data[33:33] = second  # a second IHDR: Pillow believes the last one
+    assert rejection(bytes(data)).reason == "undecodable"
+
+
+def test_tiff_tags_that_claim_more_than_the_file_are_refused():
+    entries = b"".join(
+        struct.pack("<HHII", tag, kind, number, value)
+        for tag, kind, number, value in [
+            (256, 3, 1, 8),
+            (257, 3, 1, 8),
+            *((60_000 + n, 7, 4_000, 8) for n in range(50)),
+        ]
+    )
+    data = b"II*\0" + struct.pack("<IH", 8, 52) + entries + struct.pack("<I", 0) + bytes(4_000)
+    error = rejection(data)
+    assert error.reason == "undecodable"
+    assert "claim more bytes" in error.evidence["detail"]
+
+
+SEEDS = {kind: encoded(scene(), kind) for kind in FORMATS} | {
+    "exif": encoded(scene(), "JPEG", exif=Image.Exif()),
+    "cmyk": encoded(Image.fromarray(scene()).convert("CMYK"), "JPEG"),
+    "palette": encoded(Image.fromarray(scene()).quantize(), "PNG"),
+    "lzw": encoded(scene(), "TIFF", compression="tiff_lzw"),
+    "apng": encoded(Image.fromarray(scene()), "PNG", save_all=True),
+    "alpha": encoded(Image.fromarray(scene()).convert("RGBA"), "WEBP"),
+}
+
+
+def decoded_or_rejected(data: bytes) -> np.ndarray | ImageRejected:
+    try:
+        return decode(data, Limits(max_pixels=10**6))
+    except ImageRejected as error:
+        return error
+
+
+def assert_image_or_rejected(data: bytes) -> None:
+    result = decoded_or_rejected(data)
+    if isinstance(result, ImageRejected):
+        assert result.reason in REASONS
+        json.dumps(result.evidence)
+        return
+    header = inspect(data, LIMITS)
+    assert result.dtype == np.uint8
+    assert result.shape == (header.height, header.width, 3)
+
+
+@given(
+    st.sampled_from(sorted(SEEDS)),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
+    st.floats(0.2, 1),
+    st.binary(max_size=20),
+)
+@hypothesis_settings(max_examples=300, deadline=None)
+def test_mutated_files_are_decoded_or_rejected(seed, changes, keep, tail):
+    data = bytearray(SEEDS[seed])
+    for place, value in changes:
+        # squared: headers, where damage does most, are at the front
+        data[int(place**2 * (len(data) - 1))] = value
+    assert_image_or_rejected(bytes(data[: int(len(data) * keep)]) + tail)
+    assert_image_or_rejected(bytes(data))
+
+
+MAGIC = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBPVP8X", b"II*\0", b"MM\0*"]
+
+
+@given(st.sampled_from(MAGIC), st.binary(max_size=400))
+@hypothesis_settings(max_examples=300, deadline=None)
+def test_arbitrary_bytes_are_decoded_or_rejected(magic, rest):
+    assert_image_or_rejected(magic + rest)
+
+
+def test_many_threads_at_once():
+    files = [SEEDS[kind] for kind in FORMATS] * 20
+    alone = [decode(data, LIMITS) for data in files[: len(FORMATS)]]
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(lambda data: decode(data, LIMITS), files))
+    for n, image in enumerate(images):
+        assert np.array_equal(image, alone[n % len(FORMATS)])
