@@ -12,54 +12,26 @@ import json
 import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facecore.config import MlflowSettings, home_dir
 from facecore.errors import DigestMismatch, NotFound
 from facecore.stores.mlflow_session import mlflow_session
+from facecore.stores.model_package import (
+    CALIBRATION,
+    CONTRACT_TAG,
+    DIGEST_TAG,
+    FILES_TAG,
+    WEIGHTS,
+    ModelPackage,
+    create_version,
+    ensure_model,
+)
 
 logger = logging.getLogger(__name__)
-
-EXPERIMENT = "facecore-models"
-WEIGHTS = "weights.safetensors"
-CONTRACT = "contract.json"
-CALIBRATION = "calibration.json"
-CARD = "MODEL_CARD.md"
-
-_DIGEST_TAG = "facecore.digest"
-_FILES_TAG = "facecore.files"
-_CONTRACT_TAG = "facecore.contract"
-_READ_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPackage:
-    """What is to be registered as one version.
-
-    Attributes:
-        files: artifact name → local file; must hold `WEIGHTS`, may hold `CALIBRATION` and
-            more. These are the model: two packages with equal files are the same version.
-        contract: what the outputs depend on, as JSON.
-        python_model: the file that defines the pyfunc (ends in `mlflow.models.set_model`).
-        signature: inputs and outputs in the dictionary form of MLflow's `ModelSignature`.
-        description: the model card, Markdown.
-        requirements: pip requirements of the pyfunc.
-    """
-
-    name: str
-    files: Mapping[str, Path]
-    contract: Mapping[str, Any]
-    python_model: Path
-    signature: Mapping[str, str]
-    description: str
-    requirements: tuple[str, ...]
-    tags: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +84,10 @@ class Registry:
         digests = {name: sha256_of(path) for name, path in sorted(package.files.items())}
         digest = _digest_of(digests)
         with mlflow_session(self.settings) as client:
-            _ensure_model(client, package.name)
+            ensure_model(client, package.name)
             found = _with_digest(client, package.name, digest)
             if found is None:
-                found = _create(client, package, digests, digest)
+                found = create_version(client, package, digests, digest)
                 logger.info("registered %s version %s", package.name, found.version)
             if alias and alias not in client.get_registered_model(package.name).aliases:
                 client.set_registered_model_alias(package.name, alias, found.version)
@@ -146,7 +118,7 @@ class Registry:
         with mlflow_session(self.settings) as client:
             found = client.search_model_versions(f"name='{name}'")
             return sorted(
-                (_info(v) for v in found if _FILES_TAG in v.tags), key=lambda info: info.version
+                (_info(v) for v in found if FILES_TAG in v.tags), key=lambda info: info.version
             )
 
     def aliases(self, name: str) -> dict[str, int]:
@@ -171,7 +143,7 @@ class Registry:
     def tag(self, info: ModelVersionInfo, tags: Mapping[str, str]) -> None:
         """Add or replace tags of a version; what facecore itself stored cannot be replaced."""
         with mlflow_session(self.settings, missing=info.source) as client:
-            for key in sorted(set(tags) - {_DIGEST_TAG, _FILES_TAG, _CONTRACT_TAG}):
+            for key in sorted(set(tags) - {DIGEST_TAG, FILES_TAG, CONTRACT_TAG}):
                 client.set_model_version_tag(info.name, str(info.version), key, tags[key])
 
     def download(self, info: ModelVersionInfo) -> Path:
@@ -259,107 +231,10 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _ensure_model(client: Any, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _experiment(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
-
-
 def _with_digest(client: Any, name: str, digest: str) -> Any:
-    found = client.search_model_versions(f"name='{name}' and tag.`{_DIGEST_TAG}`='{digest}'")
+    found = client.search_model_versions(f"name='{name}' and tag.`{DIGEST_TAG}`='{digest}'")
     ready = [v for v in found if v.status == "READY"]
     return min(ready, key=lambda v: int(v.version), default=None)
-
-
-def _create(client: Any, package: ModelPackage, digests: Mapping[str, str], digest: str) -> Any:
-    from mlflow.entities import Metric, Param
-
-    tags = {
-        **package.tags,
-        _DIGEST_TAG: digest,
-        _FILES_TAG: json.dumps(dict(digests)),
-        _CONTRACT_TAG: json.dumps(dict(package.contract)),
-    }
-    experiment = _experiment(client)
-    run = client.create_run(experiment, run_name=f"register {package.name}", tags=tags)
-    run_id = run.info.run_id
-    status = "FAILED"
-    try:
-        now = run.info.start_time
-        client.log_batch(
-            run_id,
-            metrics=[Metric(k, float(v), now, 0) for k, v in package.metrics.items()],
-            params=[Param(k, v) for k, v in package.params.items()],
-        )
-        model = client.create_logged_model(
-            experiment,
-            name=package.name,
-            source_run_id=run_id,
-            tags={_DIGEST_TAG: digest},
-            params=dict(package.params),
-            model_type="facecore",
-        )
-        with tempfile.TemporaryDirectory(prefix="facecore-package-") as scratch:
-            saved = Path(scratch) / "model"
-            _save(package, saved)
-            client.log_model_artifacts(model.model_id, str(saved))
-        client.finalize_logged_model(model.model_id, "READY")
-        version = client.create_model_version(
-            package.name,
-            source=f"models:/{model.model_id}",
-            run_id=run_id,
-            model_id=model.model_id,
-            tags=tags,
-            description=package.description,
-            await_creation_for=0,  # the files are there already
-        )
-        status = "FINISHED"
-    finally:
-        client.set_terminated(run_id, status)
-    return version
-
-
-def _save(package: ModelPackage, folder: Path) -> None:
-    """Write the pyfunc with its artifacts. MLflow keeps each artifact under its file's name."""
-    import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-
-    with (
-        tempfile.TemporaryDirectory(prefix="facecore-files-") as scratch,
-        warnings.catch_warnings(),
-    ):
-        # MLflow would run the model on an example to infer the signature, which is given.
-        warnings.filterwarnings("ignore", "(?s).*input example", UserWarning)
-        renamed = {
-            name: shutil.copyfile(path, Path(scratch) / name)
-            for name, path in package.files.items()
-        }
-        mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(package.python_model),
-            artifacts={name: str(path) for name, path in renamed.items()},
-            signature=ModelSignature.from_dict(dict(package.signature)),
-            pip_requirements=list(package.requirements),
-        )
-    (folder / CARD).write_text(package.description, encoding="utf-8")
 
 
 def _download(client: Any, uri: str, path: str, into: Path) -> str:
@@ -371,19 +246,19 @@ def _download(client: Any, uri: str, path: str, into: Path) -> str:
 
 def _info(version: Any) -> ModelVersionInfo:
     source = f"models:/{version.name}/{version.version}"
-    if _FILES_TAG not in version.tags:
+    if FILES_TAG not in version.tags:
         raise NotFound(
             "facecore model",
             source,
             remedy="It exists in MLflow, but facecore did not register it.",
         )
-    own = {_DIGEST_TAG, _FILES_TAG, _CONTRACT_TAG}
+    own = {DIGEST_TAG, FILES_TAG, CONTRACT_TAG}
     return ModelVersionInfo(
         name=version.name,
         version=int(version.version),
-        digest=version.tags[_DIGEST_TAG],
-        files=json.loads(version.tags[_FILES_TAG]),
-        contract=json.loads(version.tags[_CONTRACT_TAG]),
+        digest=version.tags[DIGEST_TAG],
+        files=json.loads(version.tags[FILES_TAG]),
+        contract=json.loads(version.tags[CONTRACT_TAG]),
         tags={k: v for k, v in version.tags.items() if k not in own},
         run_id=version.run_id or None,
         source=source,

@@ -14,7 +14,8 @@ import pytest
 from facecore.config import MlflowSettings
 from facecore.errors import CredentialsRejected, DigestMismatch, NotFound, RegistryUnavailable
 from facecore.stores.mlflow_session import mlflow_session
-from facecore.stores.registry import ModelPackage, Registry, sha256_of
+from facecore.stores.model_package import ModelPackage
+from facecore.stores.registry import Registry, sha256_of
 
 MODEL = """
 import mlflow
