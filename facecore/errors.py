@@ -6,6 +6,7 @@
     ├── UsageError                 the call was wrong                        exit 2
     │   ├── ConfigError            a setting is missing or invalid
     │   ├── CredentialsRejected    a store refused our name or password
+    │   ├── KeyRefused             an object key that no store can hold safely
     │   └── DeviceUnavailable      the device asked for is not there
     ├── ImageRejected              one image cannot be used → quarantine
     ├── ShapeError                 data passed between stages has the wrong shape
@@ -18,6 +19,7 @@
     └── StoreError                 I/O failed                                retry
         ├── ObjectStoreUnavailable
         ├── ObjectMissing          (a retry does not help)
+        ├── ObjectTooLarge         (a retry does not help)
         ├── CatalogUnavailable
         ├── CatalogBusy
         ├── ChangeRefused          (a retry does not help)
@@ -67,6 +69,18 @@ class CredentialsRejected(UsageError):
     def __init__(self, store: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.store = store
+
+
+class KeyRefused(UsageError):
+    """An object key with a `.` or `..` segment, or none at all: it could name another object."""
+
+    def __init__(self, bucket: str, key: str) -> None:
+        super().__init__(
+            f"object key {key!r} in bucket {bucket} is refused: empty, too long, or with a "
+            "'.' or '..' segment.",
+            remedy="Rename the object.",
+        )
+        self.bucket, self.key = bucket, key
 
 
 class DeviceUnavailable(UsageError):
@@ -186,6 +200,16 @@ class ObjectMissing(StoreError):
     def __init__(self, bucket: str, key: str) -> None:
         super().__init__(f"object s3://{bucket}/{key} does not exist")
         self.bucket, self.key = bucket, key
+
+
+class ObjectTooLarge(StoreError):
+    """The object has more bytes than the caller wants to read; it was not read."""
+
+    retryable = False
+
+    def __init__(self, bucket: str, key: str, size: int, limit: int) -> None:
+        super().__init__(f"object s3://{bucket}/{key} has {size:,} bytes; the limit is {limit:,}.")
+        self.bucket, self.key, self.size, self.limit = bucket, key, size, limit
 
 
 class CatalogUnavailable(StoreError):

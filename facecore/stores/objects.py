@@ -1,0 +1,348 @@
+"""S3 object storage, by the platform's own names of its buckets.
+
+Any S3 server will do. Every call ends: connecting, each read and the number of retries are
+bounded, so a server that is down costs seconds, not a hung worker.
+"""
+
+from __future__ import annotations
+
+import email.header
+import io
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import CopySource
+from minio.error import InvalidResponseError, S3Error, ServerError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+
+from facecore.config import BUCKETS, S3Settings
+from facecore.errors import (
+    ConfigError,
+    CredentialsRejected,
+    FacecoreError,
+    KeyRefused,
+    NotFound,
+    ObjectMissing,
+    ObjectStoreUnavailable,
+    ObjectTooLarge,
+    StorageFull,
+    StoreError,
+)
+
+_CONNECT_S = 5.0
+_READ_S = 30.0  # between two packets, not for the whole transfer
+_RETRIES = 2
+_BACKOFF_S = 0.3
+_KEY_BYTES = 1024  # S3's limit
+
+_REFUSED = {
+    "AccessDenied",
+    "AccountProblem",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
+_FULL = {
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object without its bytes.
+
+    Attributes:
+        etag: without quotes; changes when the content does.
+        metadata: user metadata, lower-case names without `x-amz-meta-`. Only `stat` fills it:
+            S3 listings have none.
+    """
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a bucket holds; a lower bound unless `complete`."""
+
+    objects: int
+    bytes: int
+    complete: bool
+
+
+class ObjectStore:
+    """The platform's buckets. Safe to share between threads and to use after a fork.
+
+    All methods raise, besides what they name:
+        ObjectStoreUnavailable: the server cannot be reached or failed.
+        CredentialsRejected: it refused the access key, its signature or the permission.
+        StorageFull: it has no space left.
+        NotFound: the bucket does not exist.
+        KeyRefused: the key is empty, too long, or has a `.` or `..` segment.
+        ConfigError: an unknown bucket, or an endpoint that is no http(s) address.
+    """
+
+    def __init__(self, s3: S3Settings) -> None:
+        self._s3 = s3
+        parts = urlsplit(s3.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise ConfigError(
+                f"S3 endpoint {s3.endpoint!r} is not like https://host:port.",
+                remedy="Correct FACECORE_S3__ENDPOINT.",
+            )
+        self._netloc, self._secure = parts.netloc.rpartition("@")[2], parts.scheme == "https"
+        self._opened: tuple[int, Minio] | None = None
+
+    def ensure_buckets(self) -> None:
+        """Create the platform's buckets that do not exist."""
+        for name in BUCKETS:
+            with self._told(name):
+                bucket = self._s3.bucket(name)
+                if not self._client.bucket_exists(bucket):
+                    try:
+                        self._client.make_bucket(bucket)
+                    except S3Error as error:  # another process was faster
+                        if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                            raise
+
+    def check(self) -> None:
+        """Raise what is wrong with the server or the credentials, if anything is."""
+        with self._told():
+            self._client.list_buckets()
+
+    def put(
+        self,
+        bucket_name: str,
+        key: str,
+        data: bytes,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store `data` under `key`, whatever was there before.
+
+        Args:
+            metadata: names of ASCII letters, digits and `-`; values of any characters.
+        """
+        encoded: dict[str, str | list[str] | tuple[str]] = {
+            name: _encode_metadata(value) for name, value in (metadata or {}).items()
+        }
+        with self._told(bucket_name, key):
+            self._client.put_object(
+                self._s3.bucket(bucket_name), key, io.BytesIO(data), len(data),
+                content_type=content_type, metadata=encoded,
+            )  # fmt: skip
+
+    def get(self, bucket_name: str, key: str, max_bytes: int | None = None) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            ObjectMissing: there is no such object.
+            ObjectTooLarge: it has more than `max_bytes`; they are not read.
+        """
+        with self._told(bucket_name, key):
+            for attempt in itertools.count():
+                try:
+                    return self._read(bucket_name, key, max_bytes)
+                except (ProtocolError, ReadTimeoutError):
+                    # The connection broke amid the body, which urllib3 does not retry.
+                    if attempt == _RETRIES:
+                        raise
+        raise AssertionError  # the loop above returns or raises
+
+    def stat(self, bucket_name: str, key: str) -> ObjectInfo:
+        """An object's size, ETag, time and metadata. Raises `ObjectMissing`."""
+        with self._told(bucket_name, key):
+            found = self._client.stat_object(self._s3.bucket(bucket_name), key)
+            headers = {name.lower(): value for name, value in (found.metadata or {}).items()}
+            return ObjectInfo(
+                key,
+                found.size or 0,
+                _etag(found.etag),
+                _known(found.last_modified),
+                {
+                    name.removeprefix("x-amz-meta-"): _decode_metadata(value)
+                    for name, value in headers.items()
+                    if name.startswith("x-amz-meta-")
+                },
+            )
+
+    def exists(self, bucket_name: str, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.stat(bucket_name, key)
+        except ObjectMissing:
+            return False
+        return True
+
+    def list(
+        self,
+        bucket_name: str,
+        prefix: str = "",
+        start_after: str = "",
+        limit: int | None = None,
+    ) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with `prefix`, page by page.
+
+        The order is the server's: AWS sorts by bytes, SeaweedFS folder by folder. `start_after`
+        follows the same order, so a listing continues after the last key seen; what arrives
+        later may sort before it. Folder markers (`name/`) are left out.
+        """
+        with self._told(bucket_name):
+            found = self._client.list_objects(
+                self._s3.bucket(bucket_name),
+                prefix=prefix or None,
+                recursive=True,
+                start_after=start_after or None,
+            )
+            objects = (item for item in found if item.object_name and not item.is_dir)
+            for item in itertools.islice(objects, limit):
+                yield ObjectInfo(
+                    item.object_name or "",
+                    item.size or 0,
+                    _etag(item.etag),
+                    _known(item.last_modified),
+                )
+
+    def copy(self, src_bucket: str, src_key: str, dst_bucket: str, dst_key: str) -> None:
+        """Copy an object within the server, with its metadata. Raises `ObjectMissing`."""
+        with self._told(dst_bucket, dst_key), self._told(src_bucket, src_key):
+            self._client.copy_object(
+                self._s3.bucket(dst_bucket), dst_key,
+                CopySource(self._s3.bucket(src_bucket), src_key),
+            )  # fmt: skip
+
+    def delete(self, bucket_name: str, key: str) -> None:
+        """Remove an object; one that is gone already is fine."""
+        with self._told(bucket_name, key):
+            self._client.remove_object(self._s3.bucket(bucket_name), key)
+
+    def usage(self, bucket_name: str, at_most: int = 100_000) -> Usage:
+        """Number and bytes of the objects in a bucket; counting stops after `at_most`."""
+        objects = total = 0
+        for item in self.list(bucket_name, limit=at_most + 1):
+            if objects == at_most:
+                return Usage(objects, total, complete=False)
+            objects += 1
+            total += item.size
+        return Usage(objects, total, complete=True)
+
+    @property
+    def _client(self) -> Minio:
+        """The client of this process: a fork must not write to its parent's connections."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            pool = urllib3.PoolManager(
+                maxsize=self._s3.connections,
+                block=True,
+                timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S),
+                retries=urllib3.Retry(
+                    total=_RETRIES,
+                    backoff_factor=_BACKOFF_S,
+                    status_forcelist=(500, 502, 503, 504),
+                    raise_on_status=False,  # the answer's body says what is wrong
+                ),
+            )
+            client = Minio(
+                self._netloc,
+                access_key=self._s3.access_key,
+                secret_key=self._s3.secret_key.get_secret_value(),
+                secure=self._secure,
+                region=self._s3.region,
+                http_client=pool,
+            )
+            self._opened = (os.getpid(), client)
+        return self._opened[1]
+
+    def _read(self, bucket_name: str, key: str, max_bytes: int | None) -> bytes:
+        bucket = self._s3.bucket(bucket_name)
+        response = self._client.get_object(bucket, key)
+        try:
+            size = int(response.headers.get("Content-Length", 0))
+            if max_bytes is not None and size > max_bytes:
+                response.close()  # unread: this connection cannot be used again
+                raise ObjectTooLarge(bucket, key, size, max_bytes)
+            return bytes(response.read())
+        finally:
+            response.release_conn()
+
+    @contextmanager
+    def _told(self, bucket_name: str | None = None, key: str | None = None) -> Iterator[None]:
+        """Turn the client's errors into facecore's."""
+        bucket = "" if bucket_name is None else self._s3.bucket(bucket_name)
+        if key is not None and not _is_safe(key):
+            raise KeyRefused(bucket, key)
+        try:
+            yield
+        except S3Error as error:
+            raise self._error(error, bucket, key) from None
+        except (HTTPError, InvalidResponseError, ServerError) as error:
+            raise self._unavailable(str(error)) from None
+
+    def _error(self, error: S3Error, bucket: str, key: str | None) -> FacecoreError:
+        code, status = str(error.code), getattr(error.response, "status", 0)
+        if code == "NoSuchBucket":
+            return NotFound("bucket", bucket, remedy="`facecore up` creates the buckets.")
+        if key is not None and (code in ("NoSuchKey", "NoSuchObject") or status == 404):
+            return ObjectMissing(bucket, key)
+        if code in _REFUSED:
+            return CredentialsRejected(
+                "S3",
+                f"S3 at {self._s3.endpoint} refused access key {self._s3.access_key!r} ({code}).",
+                remedy="Check FACECORE_S3__ACCESS_KEY and FACECORE_S3__SECRET_KEY.",
+            )
+        if code in _FULL or status == 507:
+            return StorageFull(
+                "S3", f"S3 at {self._s3.endpoint} is full ({code}).", remedy="Free some space."
+            )
+        if status >= 500:
+            return self._unavailable(f"{code}: {error.message}")
+        return StoreError(f"S3 at {self._s3.endpoint}: {code}: {error.message}.")
+
+    def _unavailable(self, reason: str) -> ObjectStoreUnavailable:
+        return ObjectStoreUnavailable(
+            f"S3 at {self._s3.endpoint} cannot be used: {reason}.",
+            remedy="Is it running? See `facecore status`.",
+        )
+
+
+def _is_safe(key: str) -> bool:
+    """Whether the key names one object only: clients and servers resolve `.` and `..`."""
+    return 0 < len(key.encode("utf-8", "surrogatepass")) <= _KEY_BYTES and not {".", ".."} & set(
+        key.split("/")
+    )
+
+
+def _etag(value: str | None) -> str:
+    return (value or "").strip('"')
+
+
+def _known(time: datetime | None) -> datetime:
+    if time is None:
+        raise ObjectStoreUnavailable("S3 named an object without its time.")
+    return time
+
+
+def _encode_metadata(value: str) -> str:
+    """RFC 2047, as S3 itself returns what is not ASCII; plain ASCII stays as it is."""
+    if value.isascii() and value.isprintable():
+        return value
+    return email.header.Header(value, "utf-8", maxlinelen=10_000).encode()
+
+
+def _decode_metadata(value: str) -> str:
+    return str(email.header.make_header(email.header.decode_header(value)))
