@@ -25,39 +25,18 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from facecore.config import BUCKETS, S3Settings
 from facecore.errors import (
     ConfigError,
-    CredentialsRejected,
-    FacecoreError,
     KeyRefused,
-    NotFound,
     ObjectMissing,
     ObjectStoreUnavailable,
     ObjectTooLarge,
-    StorageFull,
-    StoreError,
 )
+from facecore.stores.s3_errors import storage_full, translate, unavailable
 
 _CONNECT_S = 5.0
 _READ_S = 30.0  # between two packets, not for the whole transfer
 _RETRIES = 2
 _BACKOFF_S = 0.3
 _KEY_BYTES = 1024  # S3's limit
-
-_REFUSED = {
-    "AccessDenied",
-    "AccountProblem",
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-}
-_FULL = {
-    "InsufficientStorage",
-    "QuotaExceeded",
-    "XMinioAdminBucketQuotaExceeded",
-    "XMinioStorageFull",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +121,7 @@ class ObjectStore:
         encoded: dict[str, str | list[str] | tuple[str]] = {
             name: _encode_metadata(value) for name, value in (metadata or {}).items()
         }
-        with self._told(bucket_name, key):
+        with self._told(bucket_name, key, writing=True):
             self._client.put_object(
                 self._s3.bucket(bucket_name), key, io.BytesIO(data), len(data),
                 content_type=content_type, metadata=encoded,
@@ -221,7 +200,7 @@ class ObjectStore:
 
     def copy(self, src_bucket: str, src_key: str, dst_bucket: str, dst_key: str) -> None:
         """Copy an object within the server, with its metadata. Raises `ObjectMissing`."""
-        with self._told(dst_bucket, dst_key), self._told(src_bucket, src_key):
+        with self._told(dst_bucket, dst_key), self._told(src_bucket, src_key, writing=True):
             self._client.copy_object(
                 self._s3.bucket(dst_bucket), dst_key,
                 CopySource(self._s3.bucket(src_bucket), src_key),
@@ -280,8 +259,17 @@ class ObjectStore:
         finally:
             response.release_conn()
 
+    def _answers(self) -> bool:
+        try:
+            self._client.list_buckets()
+        except (S3Error, HTTPError, InvalidResponseError, ServerError):
+            return False
+        return True
+
     @contextmanager
-    def _told(self, bucket_name: str | None = None, key: str | None = None) -> Iterator[None]:
+    def _told(
+        self, bucket_name: str | None = None, key: str | None = None, *, writing: bool = False
+    ) -> Iterator[None]:
         """Turn the client's errors into facecore's."""
         bucket = "" if bucket_name is None else self._s3.bucket(bucket_name)
         if key is not None and not _is_safe(key):
@@ -289,35 +277,14 @@ class ObjectStore:
         try:
             yield
         except S3Error as error:
-            raise self._error(error, bucket, key) from None
+            # SeaweedFS calls a full disk an internal error like any other; but it is up.
+            if writing and error.code == "InternalError" and self._answers():
+                raise storage_full(
+                    self._s3, "answers but stores nothing: most likely its disk is full"
+                ) from None
+            raise translate(error, self._s3, bucket, key) from None
         except (HTTPError, InvalidResponseError, ServerError) as error:
-            raise self._unavailable(str(error)) from None
-
-    def _error(self, error: S3Error, bucket: str, key: str | None) -> FacecoreError:
-        code, status = str(error.code), getattr(error.response, "status", 0)
-        if code == "NoSuchBucket":
-            return NotFound("bucket", bucket, remedy="`facecore up` creates the buckets.")
-        if key is not None and (code in ("NoSuchKey", "NoSuchObject") or status == 404):
-            return ObjectMissing(bucket, key)
-        if code in _REFUSED:
-            return CredentialsRejected(
-                "S3",
-                f"S3 at {self._s3.endpoint} refused access key {self._s3.access_key!r} ({code}).",
-                remedy="Check FACECORE_S3__ACCESS_KEY and FACECORE_S3__SECRET_KEY.",
-            )
-        if code in _FULL or status == 507:
-            return StorageFull(
-                "S3", f"S3 at {self._s3.endpoint} is full ({code}).", remedy="Free some space."
-            )
-        if status >= 500:
-            return self._unavailable(f"{code}: {error.message}")
-        return StoreError(f"S3 at {self._s3.endpoint}: {code}: {error.message}.")
-
-    def _unavailable(self, reason: str) -> ObjectStoreUnavailable:
-        return ObjectStoreUnavailable(
-            f"S3 at {self._s3.endpoint} cannot be used: {reason}.",
-            remedy="Is it running? See `facecore status`.",
-        )
+            raise unavailable(self._s3, str(error)) from None
 
 
 def _is_safe(key: str) -> bool:
