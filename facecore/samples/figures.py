@@ -13,7 +13,9 @@ from facecore.samples.sources import Portrait
 
 Box = tuple[float, float, float, float]
 
-_MAX_FACE_PX = 260.0  # frames never need a larger one; keeps the cut-outs small
+_LEVELS_PX = (190.0, 134.0, 95.0, 67.0, 34.0, 17.0)  # face widths kept ready, large to small
+_FACE_ASPECT = 1.35  # height of a face over its width
+_BODY_HEIGHT = 4.4  # face widths from the forehead down; more is always hidden in a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Figure:
     def face_px(self) -> float:
         """Width the face would have if it were whole."""
         x1, y1, x2, y2 = self.face
-        return (y2 - y1) / 1.35 if self.cut else x2 - x1
+        return (y2 - y1) / _FACE_ASPECT if self.cut else x2 - x1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,64 +54,68 @@ class Pose:
     stretch: float = 1.0
 
 
-def cut_out(portrait: Portrait) -> Figure:
-    """The person of a portrait, at the largest scale that frames need."""
+def cut_out(portrait: Portrait) -> list[Figure]:
+    """The person of a portrait at several scales, largest first; none larger than the picture."""
     with Image.open(portrait.path) as opened:
         picture = opened.convert("RGB")
-    mask = Image.new("L", picture.size)
-    ImageDraw.Draw(mask).polygon([tuple(point) for point in portrait.silhouette], fill=255)
-    left, top, right, bottom = mask.getbbox() or (0, 0, *picture.size)
     x1, y1, x2, y2 = portrait.face
     cut: Literal["left", "right", ""] = (
         "left" if x1 <= 1 else "right" if x2 >= picture.width - 1 else ""
     )
-    scale = min(1.0, _MAX_FACE_PX * 1.35 / (y2 - y1))
-    size = (round((right - left) * scale), round((bottom - top) * scale))
-    pixels = picture.resize(size, Image.Resampling.LANCZOS, box=(left, top, right, bottom))
-    alpha = mask.resize(size, Image.Resampling.BOX, box=(left, top, right, bottom))
-    # one pixel less than the outline, so that no rim of the old background comes along
-    alpha = alpha.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(1.0))
-    pixels.putalpha(alpha)
-    face = ((x1 - left) * scale, (y1 - top) * scale, (x2 - left) * scale, (y2 - top) * scale)
-    return Figure(portrait.person, portrait.name, pixels, face, cut)
+    face_px = (y2 - y1) / _FACE_ASPECT if cut else x2 - x1
+    mask = Image.new("L", picture.size)
+    ImageDraw.Draw(mask).polygon([tuple(point) for point in portrait.silhouette], fill=255)
+    left, top, right, bottom = mask.getbbox() or (0, 0, *picture.size)
+    area = (left, top, right, min(bottom, round(y1 + _BODY_HEIGHT * face_px)))
+    figures = []
+    for level in _LEVELS_PX:
+        scale = level / face_px
+        size = (round((area[2] - left) * scale), round((area[3] - top) * scale))
+        pixels = picture.resize(size, Image.Resampling.LANCZOS, box=area)
+        alpha = mask.resize(size, Image.Resampling.BOX, box=area)
+        if level >= _LEVELS_PX[-3]:
+            # one pixel less than the outline: no rim of the old background comes along
+            alpha = alpha.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.8))
+        pixels.putalpha(alpha)
+        face = ((x1 - left) * scale, (y1 - top) * scale, (x2 - left) * scale, (y2 - top) * scale)
+        figures.append(Figure(portrait.person, portrait.name, pixels, face, cut))
+    return figures
 
 
-def posed(figure: Figure, pose: Pose) -> Figure:
+def posed(levels: Sequence[Figure], pose: Pose) -> Figure:
     """The figure at a scale and angle. The face box stays upright and as large as the face.
 
-    Mirroring swaps the side at which a half face is cut.
+    One bilinear resampling of the next larger level. Mirroring swaps the side at which a half
+    face is cut.
     """
+    figure = next((f for f in reversed(levels) if f.face_px >= pose.face_px), levels[0])
     scale = pose.face_px / figure.face_px
-    width = max(1, round(figure.pixels.width * scale * pose.stretch))
-    height = max(1, round(figure.pixels.height * scale))
-    # two steps when much smaller: box averaging first is as good and several times faster
-    pixels = figure.pixels.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    x1, y1, x2, y2 = figure.face
-    sx, sy = width / figure.pixels.width, height / figure.pixels.height
-    x1, y1, x2, y2 = x1 * sx, y1 * sy, x2 * sx, y2 * sy
-    cut = figure.cut
+    sx, sy = scale * pose.stretch, scale
+    pixels, (x1, y1, x2, y2), cut = figure.pixels, figure.face, figure.cut
     if pose.mirrored:
         pixels = pixels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        x1, x2 = width - x2, width - x1
+        x1, x2 = pixels.width - x2, pixels.width - x1
         cut = {"left": "right", "right": "left"}.get(cut, "")  # type: ignore[assignment]
+    # x' = A (x - middle) + middle', counter-clockwise as seen, y pointing down
+    c, s = np.cos(np.deg2rad(pose.angle)), np.sin(np.deg2rad(pose.angle))
+    forward = np.array([[c, s], [-s, c]]) @ np.diag([sx, sy])
+    middle = np.array(pixels.size) / 2
+    extent = np.abs(forward) @ np.array(pixels.size)
+    size = (max(1, round(extent[0])), max(1, round(extent[1])))
+    back = np.linalg.inv(forward)
+    shift = middle - back @ (np.array(size) / 2)
+    turned = pixels.transform(
+        size,
+        Image.Transform.AFFINE,
+        (*back[0].tolist(), float(shift[0]), *back[1].tolist(), float(shift[1])),
+        Image.Resampling.BILINEAR,
+    )
     if pose.side_light:
-        pixels = _lit(pixels, pose.side_light)
-    if pose.angle:
-        turned = pixels.rotate(pose.angle, Image.Resampling.BICUBIC, expand=True)
-        x1, y1, x2, y2 = _turned_box((x1, y1, x2, y2), pixels.size, turned.size, pose.angle)
-        pixels = turned
-    return Figure(figure.person, figure.portrait, pixels, (x1, y1, x2, y2), cut)
-
-
-def _turned_box(box: Box, before: Sequence[int], after: Sequence[int], angle: float) -> Box:
-    """The box moved to where its centre went; Pillow turns counter-clockwise, y points down."""
-    radians = np.deg2rad(angle)
-    dx = (box[0] + box[2] - before[0]) / 2
-    dy = (box[1] + box[3] - before[1]) / 2
-    x = after[0] / 2 + dx * np.cos(radians) + dy * np.sin(radians)
-    y = after[1] / 2 - dx * np.sin(radians) + dy * np.cos(radians)
-    half_w, half_h = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
-    return float(x - half_w), float(y - half_h), float(x + half_w), float(y + half_h)
+        turned = _lit(turned, pose.side_light)
+    x, y = forward @ (np.array([x1 + x2, y1 + y2]) / 2 - middle) + np.array(size) / 2
+    half_w, half_h = (x2 - x1) * sx / 2, (y2 - y1) * sy / 2
+    box = (float(x - half_w), float(y - half_h), float(x + half_w), float(y + half_h))
+    return Figure(figure.person, figure.portrait, turned, box, cut)
 
 
 def _lit(pixels: Image.Image, side_light: float) -> Image.Image:

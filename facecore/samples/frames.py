@@ -32,12 +32,12 @@ class Studio:
 
     Attributes:
         rooms: by camera.
-        figures: cut-outs that may appear, by person.
+        figures: cut-outs that may appear, by person, each at several scales.
         noise: sensor noise around 128, larger than any frame; one per strength.
     """
 
     rooms: Mapping[str, Room]
-    figures: Mapping[str, Sequence[Figure]]
+    figures: Mapping[str, Sequence[Sequence[Figure]]]
     noise: Sequence[Image.Image]
 
 
@@ -81,19 +81,21 @@ def render(
     return frame, faces
 
 
-def _choose(choices: Sequence[Figure], visit: Visit, rng: np.random.Generator) -> Figure:
-    whole = [figure for figure in choices if not figure.cut]
-    halves = [figure for figure in choices if figure.cut]
+def _choose(
+    choices: Sequence[Sequence[Figure]], visit: Visit, rng: np.random.Generator
+) -> Sequence[Figure]:
+    whole = [levels for levels in choices if not levels[0].cut]
+    halves = [levels for levels in choices if levels[0].cut]
     if halves and len(visit.people) == 1 and not visit.far and rng.random() < 0.12:
         return halves[rng.integers(len(halves))]
     return whole[rng.integers(len(whole))]
 
 
-def _pose(figure: Figure, visit: Visit, rng: np.random.Generator) -> Figure:
+def _pose(levels: Sequence[Figure], visit: Visit, rng: np.random.Generator) -> Figure:
     if visit.far:
-        return posed(figure, Pose(rng.uniform(*_FAR_PX)))
-    if figure.cut:
-        return posed(figure, Pose(rng.uniform(*_HALF_FACE_PX), side_light=rng.uniform(-0.1, 0.1)))
+        return posed(levels, Pose(rng.uniform(*_FAR_PX)))
+    if levels[0].cut:
+        return posed(levels, Pose(rng.uniform(*_HALF_FACE_PX), side_light=rng.uniform(-0.1, 0.1)))
     alone = len(visit.people) == 1
     low, high = (_ALONE_PX if alone else _GROUP_PX)[visit.camera]
     face_px = low + (high - low) * rng.beta(1.2, 1.8)
@@ -101,7 +103,7 @@ def _pose(figure: Figure, visit: Visit, rng: np.random.Generator) -> Figure:
     angle = float(np.clip(rng.normal(0, limit / 2.2), -limit, limit))
     light = float(rng.uniform(-0.35, 0.35))
     mirrored, stretch = bool(rng.random() < 0.3), float(rng.uniform(0.95, 1.05))
-    return posed(figure, Pose(face_px, angle, mirrored, light, stretch))
+    return posed(levels, Pose(face_px, angle, mirrored, light, stretch))
 
 
 def _position(
@@ -170,8 +172,8 @@ def _through_camera(
         gain = exposure * tint * rng.uniform(0.98, 1.02)
         table += np.clip(255 * gain * ramp, 0, 255).astype(int).tolist()
     frame = frame.point(table)
-    if (radius := rng.choice((0.0, 0.5, 0.8, 1.2), p=(0.4, 0.3, 0.2, 0.1))) > 0:
-        frame = frame.filter(ImageFilter.GaussianBlur(float(radius)))
+    if (radius := rng.choice((0.0, 0.4, 0.7, 1.1), p=(0.4, 0.3, 0.2, 0.1))) > 0:
+        frame = frame.filter(ImageFilter.BoxBlur(float(radius)))
     grain = noise[min(len(noise) - 1, int(rng.integers(0, 2) + (light < 0.75)))]
     dx = int(rng.integers(grain.width - frame.width + 1))
     dy = int(rng.integers(grain.height - frame.height + 1))
