@@ -266,10 +266,7 @@ def _steepest_slope(points: Sequence[ThresholdPoint]) -> float:
     if len(near) < 2:
         near = list(points[-2:])
     return max(
-        (
-            (b.threshold - a.threshold) / math.log10(a.fmr / b.fmr)
-            for a, b in pairwise(near)
-        ),
+        ((b.threshold - a.threshold) / math.log10(a.fmr / b.fmr) for a, b in pairwise(near)),
         default=1.0,
     )
 

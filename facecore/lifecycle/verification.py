@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from facecore.errors import UsageError
 from facecore.lifecycle.intervals import Proportion, proportion, supported_rate
+from facecore.lifecycle.score_distribution import ImpostorScores
 from facecore.types import Floats
 
 NOT_FOUND_SCORE = -1.0
@@ -178,24 +179,53 @@ def threshold_at_far(impostors_ascending: Floats, far: float) -> float:
 
 
 def operating_point(
-    genuine: Floats, impostors_ascending: Floats, target_far: float, *, source: str = "pairs"
+    genuine: Floats, impostors_ascending: Floats, target_far: float
 ) -> OperatingPoint:
-    """True-accept rate at a false-accept rate, or the statement that it is not supported."""
+    """True-accept rate at a false-accept rate among the protocol's impostor pairs."""
     count = len(impostors_ascending)
-    lowest = supported_rate(count)
-    if target_far < lowest * (1 - 1e-9):
-        note = f"{count:,} impostor pairs support no false-accept rate below {lowest:.1e}"
-        return OperatingPoint(target_far, source, count, False, None, None, None, note)
+    if not _supports(count, target_far):
+        return _unsupported("pairs", count, target_far)
     threshold = threshold_at_far(impostors_ascending, target_far)
     return OperatingPoint(
         target_far=target_far,
-        impostors=source,
+        impostors="pairs",
         impostor_count=count,
         supported=True,
         threshold=threshold,
         tar=proportion(int((genuine >= threshold).sum()), len(genuine)),
         far=proportion(int((impostors_ascending >= threshold).sum()), count),
     )
+
+
+def operating_point_across(
+    genuine: Floats, impostors: ImpostorScores, target_far: float
+) -> OperatingPoint:
+    """The same among all cross-identity pairs."""
+    count = impostors.total
+    if not _supports(count, target_far):
+        return _unsupported("cross-identity", count, target_far)
+    threshold = impostors.threshold(target_far)
+    return OperatingPoint(
+        target_far=target_far,
+        impostors="cross-identity",
+        impostor_count=count,
+        supported=True,
+        threshold=threshold,
+        tar=proportion(int((genuine >= threshold).sum()), len(genuine)),
+        far=proportion(impostors.accepted(threshold), count),
+        note="these pairs share images, so the interval of far is narrower than the truth",
+    )
+
+
+def _supports(count: int, target_far: float) -> bool:
+    return target_far >= supported_rate(count) * (1 - 1e-9)
+
+
+def _unsupported(source: str, count: int, target_far: float) -> OperatingPoint:
+    note = (
+        f"{count:,} impostor pairs support no false-accept rate below {supported_rate(count):.1e}"
+    )
+    return OperatingPoint(target_far, source, count, False, None, None, None, note)
 
 
 def _check(scores: Floats, same: Bools, folds: Ints) -> None:

@@ -31,6 +31,8 @@ from facecore.stores.model_package import (
     ensure_model,
 )
 
+__all__ = ["CALIBRATION", "WEIGHTS", "ModelPackage", "ModelVersionInfo", "Registry", "sha256_of"]
+
 logger = logging.getLogger(__name__)
 
 
