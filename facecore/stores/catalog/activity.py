@@ -115,9 +115,7 @@ def _frame(cursor: Any, sql: str, values: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def _histogram(
-    cursor: Any, source_sql: str, bins: Mapping[str, Sequence[float]]
-) -> pd.DataFrame:
+def _histogram(cursor: Any, source_sql: str, bins: Mapping[str, Sequence[float]]) -> pd.DataFrame:
     """Count values of several measurements in one pass over the rows."""
     metrics = list(bins)
     if not metrics:

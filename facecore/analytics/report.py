@@ -1,0 +1,218 @@
+"""Render an activity report: one HTML file that needs nothing else, and the same as JSON."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from facecore.analytics import charts, wording
+from facecore.analytics.activity_report import ActivityReport
+from facecore.analytics.drawing import Cell, Chart
+from facecore.analytics.summary import sentences
+from facecore.analytics.theme import FONT, PALETTES, template
+from facecore.analytics.thumbnails import data_uri
+
+Crop = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A report as text, ready to be stored."""
+
+    html: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A key figure."""
+
+    title: str
+    value: str
+    raw: Cell
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Charts under one heading; `text` says why there is none."""
+
+    id: str
+    title: str
+    text: str
+    charts: tuple[Chart, ...]
+
+
+def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> Rendered:
+    """HTML and JSON of a report; the same inputs give the same bytes.
+
+    The HTML loads nothing from anywhere: Plotly's script (4.8 MB) and the thumbnails are inside,
+    and its content security policy forbids every other script and every request.
+
+    Args:
+        crops: face id → uint8 RGB `[112, 112, 3]` for `report.people`; a missing one shows
+            initials. Pictures are in the HTML only, never in the JSON.
+
+    Raises:
+        ShapeError: a crop has the wrong shape.
+    """
+    summary = sentences(report)
+    sections = () if report.is_empty else _sections(report)
+    figures = {
+        chart.id: {palette.name: chart.draw(palette) for palette in PALETTES}
+        for section in sections
+        for chart in section.charts
+    }
+    scripts = [_plotly(), _resource("report.js.j2")] if figures else []
+    data = {"themes": {p.name: template(p) for p in PALETTES}, "charts": figures}
+    html = _environment().get_template("report.html.j2").render(
+        report=report,
+        summary=summary,
+        cards=_cards(report),
+        sections=sections,
+        thumbnails={
+            person.face_id: data_uri(crops[person.face_id])
+            for person in report.people
+            if crops and person.face_id in crops
+        },
+        css=Markup(_css()),  # noqa: S704 - our own file
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own, and Plotly's
+        script_hashes=[_csp_hash(script) for script in scripts],
+        data=Markup(_inside_script(data)) if figures else None,  # noqa: S704 - escaped there
+        words=wording,
+    )  # fmt: skip
+    return Rendered(html, report.as_json(summary=list(summary)))
+
+
+def _cards(report: ActivityReport) -> tuple[Card, ...]:
+    t = report.totals
+    number, percent = "{:,}".format, wording.percent
+    cards = [
+        Card("Images", number(t.images), t.images, f"{t.sightings:,} deliveries"),
+        Card("Quarantined", number(t.quarantined), t.quarantined,
+             f"{percent(t.quarantined, t.images)} of images"),
+        Card("Faces", number(t.faces), t.faces, f"in {t.images_with_faces:,} images"),
+        Card("Recognised", number(t.accept), t.accept,
+             f"{percent(t.accept, t.compared)} of compared faces"),
+        Card("To review", number(t.review), t.review, "a human should look"),
+        Card("Unknown", number(t.unknown), t.unknown, f"{t.not_compared:,} not compared"),
+        Card("People", number(t.people), t.people, "recognised at least once"),
+    ]  # fmt: skip
+    if t.waiting:
+        cards.append(Card("Waiting", number(t.waiting), t.waiting, "not processed yet"))
+    return tuple(cards)
+
+
+def _sections(report: ActivityReport) -> tuple[Section, ...]:
+    totals = report.totals
+    searched = sum(report.faces_per_image)
+    images = [charts.arrivals(report), charts.sources(report), charts.statuses(report)]
+    if totals.quarantined:
+        images.append(charts.reasons(report))
+    images.append(charts.duplicates(report))
+    faces = [charts.faces_per_image(report), *_measured(report, "face")] if totals.faces else []
+    recognised = [charts.outcomes(report)] if totals.compared else []
+    if report.scores:
+        recognised.append(charts.scores(report))
+    return (
+        Section("images", "Images", "" if totals.quarantined else "No image was quarantined.",
+                tuple(images)),
+        Section("image-quality", "Image quality",
+                "" if _measured(report, "image") else "No image of this period was measured.",
+                _measured(report, "image")),
+        Section("faces", "Faces",
+                "" if faces else f"No face was found in the {searched:,} images searched.",
+                tuple(faces)),
+        Section("recognition", "Recognition",
+                "" if recognised else "No face was compared with a gallery. Enrol people to have "
+                "their faces recognised.",
+                tuple(recognised)),
+        Section("when", "Time of the week", "", (charts.heat(report),)),
+    )  # fmt: skip
+
+
+def _measured(report: ActivityReport, what: str) -> tuple[Chart, ...]:
+    histograms = report.image_quality if what == "image" else report.face_quality
+    return _filling_rows([charts.quality(one, what) for one in histograms if one.measured])
+
+
+def _filling_rows(made: list[Chart]) -> tuple[Chart, ...]:
+    """Widen the last small charts, so that rows of three leave no hole."""
+    rest = sum(chart.width == "small" for chart in made) % 3
+    if not rest:
+        return tuple(made)
+    wider = {1: "wide", 2: "half"}[rest]
+    return (*made[:-rest], *(replace(chart, width=wider) for chart in made[-rest:]))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("facecore.analytics"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., object]] = {
+        "cell": _cell,
+        "initials": _initials,
+        "moment": _moment,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else wording.number(value)
+
+
+def _initials(label: str) -> str:
+    return "".join(word[0] for word in label.replace("_", " ").split()[:2]).upper()
+
+
+def _moment(iso: str) -> str:
+    return iso[:16].replace("T", " ")
+
+
+def _css() -> str:
+    def variables(names: Iterable[str], index: int) -> str:
+        return "".join(f"--{name.replace('_', '-')}:{getattr(PALETTES[index], name)};"
+                       for name in names)  # fmt: skip
+
+    names = ("page", "surface", "border", "text", "quiet", "accent", "review", "limit")
+    return (
+        f":root{{--font:{FONT};{variables(names, 0)}}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{variables(names, 1)}}}}}\n"
+        + _resource("report.css")
+    )
+
+
+def _resource(name: str) -> str:
+    return files("facecore.analytics").joinpath("templates", name).read_text("utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _csp_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _inside_script(data: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
