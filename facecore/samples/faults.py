@@ -44,7 +44,7 @@ def broken(frame: Image.Image, rng: np.random.Generator) -> list[Fault]:
     good = _encoded(frame, "JPEG", quality=85)
     return [
         Fault("truncated.jpg", good[: len(good) * 2 // 5], "truncated"),
-        Fault("notes.jpg", b"Camera 3 was cleaned this morning. Lens is fine again.\n", "not_an_image"),
+        Fault("notes.jpg", b"Camera 3 was cleaned this morning.\n", "not_an_image"),
         Fault("login-page.jpg", b"<!doctype html><title>Camera login</title>\n", "not_an_image"),
         Fault("zero-bytes.jpg", b"", "empty"),
         Fault("lens-cap.jpg", _encoded(_noise(frame.size, 4, 2, rng), "JPEG"), "too_dark"),

@@ -208,7 +208,7 @@ class _Writer:
         kind = str(rng.choice(_FORMATS, p=_FORMAT_SHARES))
         if picture.width > 1000 and kind in {"bmp", "tiff", "png"}:
             kind = "jpg"  # large frames only in formats that real cameras send them in
-        told: CapturedFrom = ("exif", "metadata", "key")[rng.choice(3, p=(0.72, 0.16, 0.12))]  # type: ignore[assignment]
+        told: CapturedFrom = ("exif", "metadata", "key")[rng.choice(3, p=(0.72, 0.16, 0.12))]
         if kind == "bmp" and told == "exif":
             told = "metadata"  # BMP has no place for EXIF
         turned = kind == "jpg" and told == "exif" and rng.random() < 0.06
