@@ -19,7 +19,7 @@ from facecore.lifecycle.score_distribution import (
     cross_identity_scores,
     genuine_scores,
 )
-from facecore.lifecycle.thresholds import Calibration, calibrate
+from facecore.lifecycle.thresholds import Calibration, calibrate, require_enough
 from facecore.lifecycle.verification import (
     NOT_FOUND_SCORE,
     TARGET_FARS,
@@ -61,7 +61,7 @@ def judge_pairs(
     *,
     target_fars: Sequence[float] = TARGET_FARS,
 ) -> Verification:
-    """As `evaluate_verification`, from the embedded faces of the images `names`."""
+    """As `evaluate_verification`, from the embedded faces of the images `listed.images`."""
     position = {name: index for index, name in enumerate(names)}
     left = np.array([position[p.left] for p in listed.pairs])
     right = np.array([position[p.right] for p in listed.pairs])
@@ -110,6 +110,7 @@ def calibrate_folder(
         UsageError: the folder holds too few people or images.
     """
     files = labelled_images(folder)
+    require_enough(_per_person([person for person, _ in files]))  # before the long work
     faces = embed_main_faces(extractor, [path for _, path in files], progress=progress)
     people = _numbered([person for person, _ in files])
     return calibrate_faces(
@@ -177,6 +178,10 @@ def impostor_scores(vectors: Floats, people: Ints) -> ImpostorScores:
     for part in cross_identity_scores(vectors, people):
         impostors.add(part)
     return impostors
+
+
+def _per_person(names: Sequence[str]) -> Ints:
+    return np.bincount(_numbered(names)).astype(np.int64)
 
 
 def _numbered(names: Sequence[str]) -> Ints:

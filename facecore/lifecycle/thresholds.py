@@ -142,12 +142,7 @@ def calibrate(
         UsageError: there are no genuine or too few impostor comparisons to say anything.
     """
     lowest = supported_rate(impostors.total)
-    if not len(genuine) or lowest >= max(rates):
-        raise UsageError(
-            f"{len(genuine):,} genuine and {impostors.total:,} impostor comparisons are too few "
-            "to calibrate a threshold.",
-            remedy="Give images of more people, with at least two images of some of them.",
-        )
+    _refuse_few(len(genuine), impostors.total, max(rates))
     wanted = [r for r in sorted(rates, reverse=True) if r > lowest] + [lowest]
     thresholds = [impostors.threshold(rate) for rate in wanted]
     tail = impostors.tail()
@@ -182,6 +177,17 @@ def calibrate(
             )
         )
     return tuple(points)
+
+
+def require_enough(images_per_person: Ints) -> None:
+    """Check that a calibration can succeed on so many images of each person, int64 `[people]`.
+
+    Raises:
+        UsageError: there are too few genuine or impostor comparisons among them.
+    """
+    counts = images_per_person.astype(np.int64)
+    genuine = int((counts * (counts - 1) // 2).sum())
+    _refuse_few(genuine, int(counts.sum()) * int(counts.sum() - 1) // 2 - genuine, max(RATES))
 
 
 def threshold_at(calibration: Calibration, fmr: float = VERIFICATION_FMR) -> OperatingThreshold:
@@ -258,6 +264,15 @@ def threshold_for_gallery(
         target_fpir=target_fpir,
         gallery_size=gallery_size,
     )
+
+
+def _refuse_few(genuine: int, impostors: int, loosest: float) -> None:
+    if not genuine or supported_rate(impostors) >= loosest:
+        raise UsageError(
+            f"{genuine:,} genuine and {impostors:,} impostor comparisons are too few to calibrate "
+            "a threshold.",
+            remedy="Give images of more people, with at least two images of some of them.",
+        )
 
 
 def _steepest_slope(points: Sequence[ThresholdPoint]) -> float:
