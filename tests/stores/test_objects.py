@@ -168,7 +168,7 @@ def test_a_missing_bucket_says_how_to_make_it(s3):
         lambda: store.get("images", "a"),
         lambda: list(store.list("images")),
     ):
-        with pytest.raises(NotFound, match="nowhere-images.*facecore up"):
+        with pytest.raises(NotFound, match=r"nowhere-images.*facecore up"):
             call()
 
 

@@ -115,10 +115,11 @@ def ensure_embedding_partition(tx: Transaction, model_version_id: int, dimension
     known = _embedder(tx, model_version_id)[1]
     if known != dimension:
         raise ShapeError("embedding partition", f"dimension {known}", str(dimension))
+    if _exists(tx, name):
+        return
     with tx.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"facecore.{name}"])
-        if cursor.fetchone() == (True,):
+        if _exists(tx, name):  # made while this waited
             return
         # Built beside the parent and attached, which does not block its readers and writers.
         cursor.execute(
@@ -248,6 +249,12 @@ def _numbers(values: Sequence[float]) -> list[float]:
 
 def _partition(model_version_id: int) -> str:
     return f"embedding_v{int(model_version_id)}"
+
+
+def _exists(tx: Transaction, table: str) -> bool:
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"facecore.{table}"])
+        return cursor.fetchone() == (True,)
 
 
 def _embedder(tx: Transaction, model_version_id: int) -> tuple[str, int]:

@@ -1,0 +1,35 @@
+"""The numbers of `facecore status`."""
+
+import json
+
+from facecore.stores.catalog import models, people, shards, summary
+from facecore.types import Outcome
+
+
+def test_everything_is_counted(tx, make):
+    ada, _ = make.enrolled(tx, "Ada", make.vectors(2))
+    model = make.embedder(tx)
+    models.set_active(tx, model)
+    seen, unseen = make.faces(tx, "probe", 2)
+    people.write_assignments(
+        tx,
+        [
+            people.AssignmentRow(seen, ada, Outcome.ACCEPT, "enrolled", 0.9, model),
+            people.AssignmentRow(unseen, None, Outcome.UNKNOWN, "enrolled", 0.1, model),
+        ],
+    )
+    shards.plan(tx, "ingest", "run", [["a"], ["b"]])
+    found = summary.summarise(tx)
+    assert found.images["stored"] == 2
+    assert (found.faces, found.embeddings, found.sightings, found.reports) == (4, 2, 0, 0)
+    assert found.assignments == {"accept": 3, "unknown": 1}
+    assert found.people == {"enrolled": 1}
+    assert found.shards == {"ingest": {"planned": 2}, "extract": {}}
+    assert found.models == {"embed": "face-embedder 1"}
+    assert json.loads(json.dumps(found.as_json()))["faces"] == 4
+
+
+def test_an_empty_catalogue_has_zeros(tx):
+    found = summary.summarise(tx)
+    assert set(found.images.values()) == {0}
+    assert (found.people, found.models) == ({}, {})
