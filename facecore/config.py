@@ -89,7 +89,9 @@ class GateSettings(BaseModel):
 
     min_side_px: int = 64
     max_aspect: float = 5.0
-    min_sharpness: float = 12.0
+    min_sharpness: float = Field(
+        default=0.3, description="photographs have 0.5 to 2, far too blurred ones 0.1 to 0.29"
+    )
     min_brightness: float = 16.0
     max_brightness: float = 242.0
     min_contrast: float = 8.0
@@ -99,6 +101,7 @@ class GateSettings(BaseModel):
     batch_max_rejected: Ratio = Field(default=0.5, description="share of a batch")
     batch_max_same_image: Ratio = Field(default=0.8, description="stuck camera, per source")
     batch_max_future_hours: float = Field(default=26.0, description="wrong clock")
+    batch_max_wrong_clock: Ratio = Field(default=0.2, description="share of a source's images")
 
 
 class ExtractSettings(BaseModel):

@@ -27,6 +27,7 @@ GIF, HEIF, …      rejected: `unsupported_format`, with the format found
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -239,5 +240,6 @@ def _upright(image: Image, orientation: int) -> Image:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
+    """The codec's own words, without the source path that torchvision puts before them."""
+    lines = re.sub(r"^decode_jpeg, \S+:\d+, ", "", str(error)).splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
