@@ -7,6 +7,7 @@ bounded, so a server that is down costs seconds, not a hung worker.
 from __future__ import annotations
 
 import email.header
+import hashlib
 import io
 import itertools
 import os
@@ -143,6 +144,19 @@ class ObjectStore:
                     if attempt == _RETRIES:
                         raise
         raise AssertionError  # the loop above returns or raises
+
+    def sha256(self, bucket_name: str, key: str) -> str:
+        """SHA-256 (hex) of an object of any size, read in pieces. Raises `ObjectMissing`."""
+        digest = hashlib.sha256()
+        with self._told(bucket_name, key):
+            response = self._client.get_object(self._s3.bucket(bucket_name), key)
+            try:
+                for piece in response.stream(1 << 20):
+                    digest.update(piece)
+            finally:
+                response.close()
+                response.release_conn()
+        return digest.hexdigest()
 
     def stat(self, bucket_name: str, key: str) -> ObjectInfo:
         """An object's size, ETag, time and metadata. Raises `ObjectMissing`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
@@ -42,6 +43,14 @@ def test_bytes_come_back_as_they_went_in(objects):
     assert (info.key, info.size) == ("cam/1.jpg", 100_000)
     assert abs(info.last_modified - datetime.now(UTC)) < timedelta(minutes=5)
     assert objects.list("landing").__next__().etag == info.etag != ""
+
+
+def test_a_digest_is_read_in_pieces(objects):
+    data = os.urandom(3_000_001)
+    objects.put("landing", "big", data)
+    assert objects.sha256("landing", "big") == hashlib.sha256(data).hexdigest()
+    with pytest.raises(ObjectMissing):
+        objects.sha256("landing", "no/such")
 
 
 def test_an_empty_object_is_an_object(objects):

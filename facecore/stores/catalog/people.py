@@ -18,13 +18,13 @@ from facecore.types import Floats, Match, Outcome
 
 _LABEL_CHARACTERS = 200
 
-# Faces of pictures that were given to enrol someone, confirmed, of people who are still there.
+# Faces that a human enrolled, of people who are still there.
 _GALLERY = (
     "face.id IN (SELECT a.face_id FROM assignment AS a "
     "JOIN person ON person.id = a.person_id "
     "JOIN face AS f ON f.id = a.face_id JOIN image ON image.id = f.image_id "
-    "WHERE a.source = 'human' AND a.outcome = 'accept' AND image.source = 'enrolment' "
-    "AND image.status <> 'erased' AND person.kind = 'enrolled' AND person.status = 'active')"
+    "WHERE a.gallery AND image.status <> 'erased' "
+    "AND person.kind = 'enrolled' AND person.status = 'active')"
 )
 
 
@@ -133,7 +133,7 @@ def enrol(tx: Transaction, label: str) -> int:
     Raises:
         UsageError: the name is empty or longer than 200 characters.
     """
-    name = " ".join(unicodedata.normalize("NFC", label).replace("\0", " ").split())
+    name = normalised(label)
     if not 1 <= len(name) <= _LABEL_CHARACTERS:
         raise UsageError(f"a person's name has 1 to {_LABEL_CHARACTERS} characters.")
     with tx.cursor() as cursor:
@@ -152,20 +152,38 @@ def enrol(tx: Transaction, label: str) -> int:
     return int(row[0])
 
 
+def normalised(label: str) -> str:
+    """A name as it is stored: Unicode NFC, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", label).replace("\0", " ").split())
+
+
 def confirm(
-    tx: Transaction, person_id: int, face_ids: Sequence[int], *, run_id: str | None = None
+    tx: Transaction,
+    person_id: int,
+    face_ids: Sequence[int],
+    *,
+    gallery: bool = False,
+    run_id: str | None = None,
 ) -> None:
-    """Record a human's word that these faces are this person, over any earlier word."""
+    """Record a human's word that these faces are this person, over any earlier word.
+
+    Args:
+        gallery: whether probes are to be compared with these faces from now on.
+    """
     with tx.cursor() as cursor:
         cursor.execute("SET LOCAL facecore.acting = 'human'")
         execute_values(
             cursor,
-            "INSERT INTO assignment AS a (face_id, person_id, outcome, source, run_id) VALUES %s "
-            "ON CONFLICT (face_id, source) DO UPDATE SET person_id = excluded.person_id, "
-            "outcome = excluded.outcome, run_id = excluded.run_id "
-            "WHERE (a.person_id, a.outcome) "
-            "IS DISTINCT FROM (excluded.person_id, excluded.outcome)",
-            [(face_id, person_id, "accept", "human", run_id) for face_id in sorted(face_ids)],
+            "INSERT INTO assignment AS a (face_id, person_id, outcome, source, gallery, run_id) "
+            "VALUES %s ON CONFLICT (face_id, source) DO UPDATE SET "
+            "person_id = excluded.person_id, outcome = excluded.outcome, "
+            "gallery = excluded.gallery, run_id = excluded.run_id "
+            "WHERE (a.person_id, a.outcome, a.gallery) "
+            "IS DISTINCT FROM (excluded.person_id, excluded.outcome, excluded.gallery)",
+            [
+                (face_id, person_id, "accept", "human", gallery, run_id)
+                for face_id in sorted(face_ids)
+            ],
         )
         cursor.execute("SET LOCAL facecore.acting = ''")
 
@@ -229,6 +247,30 @@ def gallery(tx: Transaction, model_version_id: int) -> Gallery:
         vectors=vectors,
         contract=models.get(tx, model_version_id).contract,
     )
+
+
+def gallery_size(tx: Transaction, model_version_id: int) -> int:
+    """How many enrolled faces have a vector of this model version."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM embedding JOIN face ON face.id = embedding.face_id "
+            f"WHERE embedding.model_version_id = %s AND {_GALLERY}",
+            [model_version_id],
+        )
+        return int((cursor.fetchone() or (0,))[0])
+
+
+def enrolled_as(tx: Transaction, sha256s: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of a picture → name of the person it enrolled; other pictures are left out."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT image.sha256, person.label FROM image JOIN face ON face.image_id = image.id "
+            "JOIN assignment AS a ON a.face_id = face.id AND a.gallery "
+            "JOIN person ON person.id = a.person_id AND person.status = 'active' "
+            "WHERE image.sha256 = ANY(%s::char(64)[]) AND image.status <> 'erased'",
+            [list(sha256s)],
+        )
+        return dict(cursor.fetchall())
 
 
 def nearest(
@@ -308,9 +350,8 @@ def every(tx: Transaction, *, limit: int = 1000) -> list[Person]:
     with tx.cursor() as cursor:
         cursor.execute(
             "SELECT p.id, p.label, p.kind, "
-            "count(image.id) FILTER (WHERE image.source = 'enrolment'), count(c.face_id) "
+            "count(c.face_id) FILTER (WHERE c.gallery), count(c.face_id) "
             "FROM person AS p LEFT JOIN current_assignment AS c ON c.person_id = p.id "
-            "LEFT JOIN face ON face.id = c.face_id LEFT JOIN image ON image.id = face.image_id "
             "WHERE p.status = 'active' GROUP BY p.id ORDER BY p.label, p.id LIMIT %s",
             [limit],
         )

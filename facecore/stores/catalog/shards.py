@@ -219,6 +219,17 @@ def of_run(tx: Transaction, stage: Stage, dag_run_id: str) -> list[Shard]:
         return [Shard(*row) for row in cursor]
 
 
+def totals(tx: Transaction, shard_ids: Sequence[int]) -> dict[str, int]:
+    """The counts of these shards, added up, and their number as `shards`."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT key, sum(value::bigint)::bigint FROM shard, jsonb_each_text(counts) "
+            "WHERE id = ANY(%s) GROUP BY key ORDER BY key",
+            [list(shard_ids)],
+        )
+        return {"shards": len(shard_ids), **dict(cursor.fetchall())}
+
+
 def counts_by_state(tx: Transaction) -> dict[str, dict[str, int]]:
     """Stage → state → number of shards."""
     counts: dict[str, dict[str, int]] = {"ingest": {}, "extract": {}}

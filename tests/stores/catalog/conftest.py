@@ -92,7 +92,7 @@ class Make:
         face_ids = self.faces(tx, f"gallery {label}", len(vectors), source="enrolment")
         faces.copy_embeddings(tx, self.embedder(tx), face_ids, self.embeddings(vectors))
         person_id = people.enrol(tx, label)
-        people.confirm(tx, person_id, face_ids)
+        people.confirm(tx, person_id, face_ids, gallery=True)
         return person_id, face_ids
 
 

@@ -309,6 +309,15 @@ def test_closing_a_run_fails_what_nobody_finished(catalog):
         }
 
 
+def test_the_counts_of_shards_are_added_up(catalog):
+    first, second = _plan(catalog)
+    with catalog.transaction() as tx:
+        shards.complete(tx, first, {"images": 2, "faces": 3})
+        shards.complete(tx, second, {"images": 1})
+        assert shards.totals(tx, [first, second]) == {"shards": 2, "images": 3, "faces": 3}
+        assert shards.totals(tx, []) == {"shards": 0}
+
+
 def test_images_that_wait_for_the_gate_are_found_by_shard(catalog, make):
     first, second = _plan(catalog)
     with catalog.transaction() as tx:

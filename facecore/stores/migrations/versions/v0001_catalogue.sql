@@ -171,26 +171,37 @@ CREATE TABLE assignment (
     threshold        double precision,
     gallery_size     integer CHECK (gallery_size >= 0),
     model_version_id bigint REFERENCES model_version,
+    gallery          boolean NOT NULL DEFAULT false,  -- probes are compared with this face
     run_id           text REFERENCES run,
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
     UNIQUE (face_id, source),
+    CONSTRAINT assignment_gallery_is_human
+        CHECK (NOT gallery OR (source = 'human' AND outcome = 'accept')),
     CONSTRAINT assignment_person CHECK ((outcome = 'unknown') = (person_id IS NULL)),
     CONSTRAINT assignment_machine_lineage
         CHECK (source = 'human' OR (model_version_id IS NOT NULL AND score IS NOT NULL))
 );
 CREATE INDEX assignment_by_person ON assignment (person_id) WHERE person_id IS NOT NULL;
+CREATE INDEX assignment_gallery ON assignment (face_id) WHERE gallery;
 
 -- What is true of a face now: a human's word, else a match with the enrolled gallery, else a
--- cluster's proposal, else the fact that no enrolled person matched.
+-- cluster's proposal, else the fact that no enrolled person matched. One row per face: a source
+-- speaks once of it. (Not DISTINCT ON, which would rank every face to answer for a few.)
+CREATE FUNCTION assignment_rank(source text, outcome text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN source = 'human' THEN 0
+            WHEN source = 'enrolled' AND outcome <> 'unknown' THEN 1
+            WHEN source = 'cluster' THEN 2
+            ELSE 3 END;
+
 CREATE VIEW current_assignment AS
-SELECT DISTINCT ON (face_id) *
-FROM assignment
-ORDER BY face_id,
-         CASE WHEN source = 'human' THEN 0
-              WHEN source = 'enrolled' AND outcome <> 'unknown' THEN 1
-              WHEN source = 'cluster' THEN 2
-              ELSE 3 END;
+SELECT a.* FROM assignment AS a
+WHERE NOT EXISTS (
+    SELECT FROM assignment AS b
+    WHERE b.face_id = a.face_id
+      AND assignment_rank(b.source, b.outcome) < assignment_rank(a.source, a.outcome)
+);
 
 CREATE TABLE report (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
