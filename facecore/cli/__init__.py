@@ -1,0 +1,59 @@
+"""The command line: `facecore COMMAND`. Every command calls one job.
+
+Words and progress go to stderr, the answer to stdout (`--json`: one JSON document).
+Exit status: 0 done, 1 the work failed, 2 the call was wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.logging import RichHandler
+
+import facecore
+from facecore.cli import evaluation, people, platform, work
+from facecore.cli.output import words
+from facecore.errors import FacecoreError
+
+app = typer.Typer(
+    name="facecore",
+    help="A workflow-orchestrated face-analytics data platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+platform.add_to(app)
+work.add_to(app)
+people.add_to(app)
+app.add_typer(evaluation.app, name="evaluate")
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say what happens inside."),
+) -> None:
+    if version:
+        typer.echo(facecore.__version__)
+        raise typer.Exit
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=words, show_path=False)],
+    )
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends with a sentence, never with a stack trace."""
+    try:
+        app()
+    except FacecoreError as error:
+        words.print(f"[bold red]facecore:[/] {error.message}", markup=True, soft_wrap=True)
+        if error.remedy:
+            words.print(error.remedy, markup=False, soft_wrap=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        words.print("stopped")
+        sys.exit(130)

@@ -1,0 +1,71 @@
+"""The end of `make demo`: what was found, and where to look."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from facecore.cli.output import print_answer
+from facecore.cli.platform import endpoint_table
+from facecore.jobs.demo import DemoOutcome
+from facecore.local.status import Endpoint
+
+_MOST_NOTES = 12
+
+
+def show(outcome: DemoOutcome, endpoints: dict[str, Endpoint]) -> None:
+    """Print the summary."""
+    print_answer("", f"[bold]facecore demo: {outcome.name}[/]", "")
+    print_answer(_comparison(outcome), "")
+    for note in [*outcome.notes[:_MOST_NOTES], *outcome.refused[:_MOST_NOTES]]:
+        print_answer(f"  · {note}")
+    print_answer("", _numbers(outcome), "")
+    print_answer("[bold]Where to look[/]", endpoint_table(endpoints))
+    print_answer(f"[bold]Newest report[/]  {outcome.report_url}  (log in to Airflow)", "")
+    total = sum(outcome.seconds.values())
+    steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.seconds.items())
+    print_answer(f"[dim]{total:.0f} s: {steps}[/]")
+    print_answer("[dim]The platform is running: `make status`, `make down`, `make clean`.[/]")
+
+
+def _comparison(outcome: DemoOutcome) -> Table:
+    table = Table(box=None, pad_edge=False)
+    expected = any("expected" in row for row in outcome.rows)
+    table.add_column("")
+    if expected:
+        table.add_column("expected", justify="right")
+    table.add_column("found", justify="right")
+    if expected:
+        table.add_column("demanded", style="dim")
+        table.add_column("")
+    for row in outcome.rows:
+        if not expected:
+            table.add_row(row["name"], _number(row["found"]))
+            continue
+        verdict = "[green]ok[/]" if row["ok"] else "[red]no[/]"
+        table.add_row(
+            row["name"], _number(row["expected"]), _number(row["found"]), row["tolerance"], verdict
+        )
+    return table
+
+
+def _numbers(outcome: DemoOutcome) -> Table:
+    table = Table(title="In the catalogue now", title_justify="left", show_header=False, box=None)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    catalog = outcome.catalog
+    numbers = {
+        "new objects delivered": outcome.delivered,
+        **{f"images {status}": n for status, n in catalog["images"].items() if n},
+        "sightings": catalog["sightings"],
+        "faces": catalog["faces"],
+        **{f"faces: {name}": n for name, n in catalog["assignments"].items()},
+        "people enrolled": catalog["people"].get("enrolled", 0),
+        **{f"gallery pictures {state}": n for state, n in outcome.enrolled.items() if n},
+    }
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:,}")
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4f}" if isinstance(value, float) and value != int(value) else f"{value:,.0f}"

@@ -1,0 +1,61 @@
+"""How commands speak: words and progress on stderr, one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+words = Console(stderr=True, highlight=False)
+_answers = Console(highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Write one JSON document to stdout."""
+    plain = to_jsonable_python(document, fallback=lambda value: value.tolist(), inf_nan_mode="null")
+    sys.stdout.write(json.dumps(plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_answer(*lines: Any) -> None:
+    """Write a command's answer, for people, to stdout."""
+    for line in lines:
+        _answers.print(line)
+
+
+def print_counts(title: str, counts: Mapping[str, Any]) -> None:
+    """Write names and numbers as a two-column table."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for name, value in counts.items():
+        table.add_row(
+            name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+        )
+    _answers.print(table)
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Any]:
+    """A progress bar on stderr; yields `advance(done, total)`, which sets its position."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=words,
+        transient=not words.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(description, total=None)
+
+        def advance(done: int, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,122 @@
+"""Commands that run one step of the main job here, without Airflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facecore.cli.output import print_counts, print_json, progress
+from facecore.cli.platform import Json
+from facecore.jobs.lineage import command_context
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command()(ingest)
+    app.command()(validate)
+    app.command()(extract)
+    app.command()(identify)
+    app.command()(report)
+    app.command()(models)
+
+
+def ingest(
+    prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
+    page_limit: Annotated[int, typer.Option(min=1, help="Pages of 1,000 keys.")] = 100,
+    json: Json = False,
+) -> None:
+    """Take in what is new in the landing bucket."""
+    from facecore.jobs import ingest as job
+
+    context = command_context("ingest")
+    shard_ids = job.plan(context, prefix, page_limit)
+    with progress("shards") as advance:
+        for done, shard_id in enumerate(shard_ids):
+            advance(done, len(shard_ids))
+            job.ingest_shard(context, shard_id)
+    _tell("Ingested", job.summarise(shard_ids), json)
+
+
+def validate(
+    accept_batch: Annotated[
+        bool,
+        typer.Option(
+            help="Judge images one by one even though their batch as a whole looks broken."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Judge every image that waits for the quality gate."""
+    from facecore.jobs import validate as job
+
+    counts = job.validate_waiting(command_context("validate"), batch_checks=not accept_batch)
+    _tell("Validated", counts, json)
+
+
+def extract(json: Json = False) -> None:
+    """Find, align and embed the faces of accepted images."""
+    from facecore.jobs import extract as job
+
+    context = command_context("extract")
+    shard_ids = job.plan(context)
+    with progress("shards") as advance:
+        for done, shard_id in enumerate(shard_ids):
+            advance(done, len(shard_ids))
+            job.extract_shard(context, shard_id)
+    _tell("Extracted", job.summarise(shard_ids), json)
+
+
+def identify(json: Json = False) -> None:
+    """Compare all extracted faces with the gallery again."""
+    from facecore.jobs import identify as job
+
+    _tell("Identified", job.identify_everything(command_context("identify")), json)
+
+
+def report(
+    start: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day, included.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the HTML and JSON into this folder.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Build the activity report of a period (yesterday by default)."""
+    from datetime import UTC, datetime
+
+    from facecore.jobs import report as job
+
+    published = job.build(command_context("report"), datetime.now(UTC), start, end, out=out)
+    _tell("Report", published, json)
+
+
+def models(json: Json = False) -> None:
+    """The model versions the catalogue knows, and which are active."""
+    from facecore.jobs.stores import Stores
+    from facecore.stores.catalog import models as catalogued
+
+    with Stores().catalog.transaction() as tx:
+        rows = catalogued.every(tx)
+    if json:
+        print_json(rows)
+        return
+    for row in rows:
+        threshold = "none" if row.threshold is None else f"{row.threshold:.4f}"
+        print_counts(
+            f"{row.name} version {row.version} ({row.state})",
+            {
+                "weights": row.weights_sha256[:16],
+                "contract": row.contract[:16],
+                "threshold 1:1": threshold,
+                "at false-match rate": "" if row.target_fmr is None else f"{row.target_fmr:g}",
+            },
+        )
+
+
+def _tell(title: str, counts: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        print_json(counts)
+    else:
+        print_counts(title, counts)

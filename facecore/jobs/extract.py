@@ -1,0 +1,158 @@
+"""Accepted images → faces, packed crops and embeddings, shard by shard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facecore.errors import FacecoreError, ImageRejected
+from facecore.jobs import crops
+from facecore.jobs.champions import Champions, champions, extractor
+from facecore.jobs.lineage import Run, RunContext, recorded
+from facecore.jobs.stores import Stores
+from facecore.pipeline.extract import ExtractedImage
+from facecore.pipeline.stream import stream
+from facecore.stages.decode import Limits
+from facecore.stages.face_quality import face_quality
+from facecore.stores.catalog import faces, images, shards
+from facecore.stores.catalog.connection import Transaction
+from facecore.types import Embeddings, FaceCrops, ImageRef
+
+logger = logging.getLogger(__name__)
+
+
+def plan(
+    context: RunContext, max_shards: int | None = None, stores: Stores | None = None
+) -> list[int]:
+    """Put accepted images that nobody extracts into shards; returns the shards' ids."""
+    stores = stores or Stores()
+    limits = stores.settings.ingest
+    with recorded(stores.catalog, context, "extract.plan", {"max_shards": max_shards}) as run:
+        with stores.catalog.transaction() as tx:
+            shard_ids = shards.plan_extraction(
+                tx, context.dag_run_id, limits.shard_size, max_shards or limits.max_shards
+            )
+        run.counts = {"shards": len(shard_ids)}
+        return shard_ids
+
+
+def extract_shard(context: RunContext, shard_id: int, stores: Stores | None = None) -> int:
+    """Find, align and embed the faces of a shard's images; returns the shard's id.
+
+    Faces, embeddings, image states and the shard's completion are one transaction; the crop
+    packs it points to are written before it commits.
+    """
+    stores = stores or Stores()
+    with recorded(stores.catalog, context, "extract.shard", {"shard": shard_id}) as run:
+        shards.note_attempt(stores.catalog, shard_id)
+        try:
+            with stores.catalog.transaction() as tx:
+                if shards.claim(tx, shard_id) is not None:
+                    _extract(stores, tx, shard_id, run)
+                    shards.complete(tx, shard_id, run.counts)
+        except FacecoreError as error:
+            shards.fail(stores.catalog, shard_id, str(error))
+            raise
+        logger.info("shard %d: %s", shard_id, run.counts)
+    return shard_id
+
+
+def summarise(shard_ids: Sequence[int], stores: Stores | None = None) -> dict[str, int]:
+    """The counts of these shards, added up."""
+    stores = stores or Stores()
+    with stores.catalog.transaction() as tx:
+        return shards.totals(tx, shard_ids)
+
+
+@dataclass
+class Pack:
+    """Faces on their way to one crop pack."""
+
+    key: str
+    rows: list[faces.FaceRow] = field(default_factory=list)
+    pixels: list[FaceCrops] = field(default_factory=list)
+    vectors: list[Embeddings] = field(default_factory=list)
+
+    def add(
+        self, image_id: int, found: ExtractedImage, detector_id: int, shard_id: int | None
+    ) -> None:
+        """Append the faces of an image."""
+        qualities = face_quality(found.crops, found.detections)
+        landmarks = found.detections.landmarks
+        for ordinal in range(len(found)):
+            self.rows.append(
+                faces.FaceRow(
+                    image_id=image_id,
+                    detector_version_id=detector_id,
+                    ordinal=ordinal,
+                    box=found.detections.boxes[ordinal].tolist(),
+                    landmarks=None if landmarks is None else landmarks[ordinal].ravel().tolist(),
+                    score=float(found.detections.scores[ordinal]),
+                    crop_key=self.key,
+                    crop_index=len(self.rows),
+                    quality=asdict(qualities[ordinal]),
+                    shard_id=shard_id,
+                )
+            )
+        self.pixels.append(found.crops)
+        self.vectors.append(found.embeddings)
+
+    def write(self, stores: Stores, tx: Transaction, embedder_id: int) -> list[int]:
+        """Store crops, faces and embeddings; returns the face ids in order."""
+        if not self.rows:
+            return []
+        crops.write_pack(stores.objects, self.key, crops.concatenate(self.pixels))
+        face_ids = faces.insert_faces(tx, self.rows)
+        contract = self.vectors[0].contract
+        vectors = np.concatenate([v.vectors for v in self.vectors])
+        faces.copy_embeddings(tx, embedder_id, face_ids, Embeddings(vectors, contract))
+        return face_ids
+
+
+def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> None:
+    chosen = champions(stores)
+    run.models = chosen.names
+    refs = images.refs(tx, [ref.id for ref in shards.images_of(tx, shard_id)])
+    extracted, rejected, found = _stream(stores, tx, chosen, shard_id, refs)
+    images.mark_extracted(tx, extracted)
+    images.quarantine(tx, rejected)
+    run.counts = {
+        "images": len(extracted),
+        "faces": found,
+        "images_rejected": len(rejected),
+    }
+
+
+def _stream(
+    stores: Stores, tx: Transaction, chosen: Champions, shard_id: int, refs: Iterable[ImageRef]
+) -> tuple[list[int], dict[int, list[dict[str, Any]]], int]:
+    limits = stores.settings.ingest
+    extracted: list[int] = []
+    rejected: dict[int, list[dict[str, Any]]] = {}
+    found = packs = 0
+    pack = Pack(f"{shard_id}-{packs}.safetensors")
+    results = stream(
+        ((ref.id, _fetch(stores, ref)) for ref in refs),
+        extractor(stores, chosen),
+        limits=Limits(limits.max_bytes, limits.max_pixels),
+    )
+    for image_id, result in results:
+        if isinstance(result, ImageRejected):
+            rejected[image_id] = [{"code": result.reason, "detail": str(result)}]
+            continue
+        extracted.append(image_id)
+        pack.add(image_id, result, chosen.detector_row.id, shard_id)
+        if len(pack.rows) >= crops.FACES_PER_PACK:
+            found += len(pack.write(stores, tx, chosen.embedder_row.id))
+            packs += 1
+            pack = Pack(f"{shard_id}-{packs}.safetensors")
+    found += len(pack.write(stores, tx, chosen.embedder_row.id))
+    return extracted, rejected, found
+
+
+def _fetch(stores: Stores, ref: ImageRef) -> Any:
+    return lambda: stores.objects.get(ref.bucket, ref.key)

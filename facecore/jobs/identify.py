@@ -1,0 +1,67 @@
+"""Probe faces → people of the enrolled gallery, or unknown."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from facecore.errors import ContractMismatch
+from facecore.jobs.champions import threshold_for
+from facecore.jobs.lineage import RunContext, recorded
+from facecore.jobs.stores import Stores
+from facecore.stages.identify import identify
+from facecore.stores.catalog import faces, models, people
+
+logger = logging.getLogger(__name__)
+
+
+def identify_shard(
+    context: RunContext, shard_id: int, stores: Stores | None = None
+) -> dict[str, int]:
+    """Compare the faces of an extraction shard with the gallery; returns counts per outcome.
+
+    The threshold is the model's, for the size of the gallery as it is now. Repeating it after
+    an enrolment gives the new answer; what a human said of a face stands.
+
+    Raises:
+        NotFound: no embedder is active.
+        ConfigError: the active embedder was never calibrated.
+        ContractMismatch: the gallery was embedded by another model.
+    """
+    stores = stores or Stores()
+    wanted = stores.settings.identify
+    with recorded(stores.catalog, context, "identify.shard", {"shard": shard_id}) as run:
+        with stores.catalog.transaction() as tx:
+            model = models.active(tx, "embed")
+            run.models = {"embed": f"{model.name}/{model.version}"}
+            face_ids, vectors = faces.embeddings_of(tx, model.id, shard_id)
+            gallery = people.gallery(tx, model.id)
+            if gallery.contract != model.contract:
+                raise ContractMismatch(model.contract, gallery.contract)
+            threshold = threshold_for(model.calibration, wanted.target_fpir, len(gallery))
+            matches = identify(
+                vectors,
+                gallery.vectors,
+                gallery.person_ids.tolist(),
+                gallery.labels,
+                threshold=threshold.threshold,
+                review_margin=wanted.review_margin,
+                top_k=wanted.top_k,
+            )
+            changed = people.write_assignments(
+                tx,
+                (
+                    people.AssignmentRow.from_match(
+                        int(face_id),
+                        match,
+                        model_version_id=model.id,
+                        gallery_size=len(gallery),
+                        run_id=run.id,
+                    )
+                    for face_id, match in zip(face_ids, matches, strict=True)
+                ),
+            )
+        outcomes = Counter(str(match.outcome) for match in matches)
+        run.counts = {"faces": len(face_ids), "changed": changed, **outcomes}
+        logger.info("shard %d: %s", shard_id, run.counts)
+    return dict(run.counts)
