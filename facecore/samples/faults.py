@@ -69,7 +69,7 @@ def odd_but_good(frame: Image.Image) -> list[Fault]:
         Fault("print-cmyk.jpg", _encoded(frame.convert("CMYK"), "JPEG", quality=90)),
         Fault("infrared-grey.jpg", _encoded(grey, "JPEG", quality=90)),
         Fault("scientific-16-bit.png", _encoded(deep, "PNG")),
-        Fault("palette.png", _encoded(frame.quantize(256), "PNG")),
+        Fault("palette.png", _encoded(frame.quantize(256, Image.Quantize.FASTOCTREE), "PNG")),
         Fault("transparent.png", _encoded(_opaque(frame), "PNG", compress_level=1)),
     ]
 
@@ -123,8 +123,8 @@ def _damaged_png(frame: Image.Image) -> bytes:
 def _animation(frame: Image.Image, kind: str) -> bytes:
     pages = []
     for shift in range(3):
-        page = frame.resize((320, 240))
-        ImageDraw.Draw(page).rectangle((20 * shift, 20, 20 * shift + 40, 60), fill=(200, 40, 40))
+        page = frame.resize((160, 120))
+        ImageDraw.Draw(page).rectangle((10 * shift, 30, 10 * shift + 20, 50), fill=(200, 40, 40))
         pages.append(page)
     buffer = io.BytesIO()
     pages[0].save(buffer, kind, save_all=True, append_images=pages[1:])

@@ -56,10 +56,8 @@ def render(
 ) -> tuple[Image.Image, tuple[ExpectedFace, ...]]:
     """The frame (RGB, upright) and who is where on it."""
     room = studio.rooms[visit.camera]
-    frame = room.background.copy()
+    frame = (room.background if visit.far else room.furnished).copy()
     placed: list[tuple[Figure, int, int]] = []
-    if not visit.far:
-        frame.paste(room.middle, (0, 0), room.middle)
     for slot, person in enumerate(visit.people):
         figure = _pose(_choose(studio.figures[person], visit, rng), visit, rng)
         x, y = _position(figure, room, visit, slot, rng)
@@ -67,7 +65,7 @@ def render(
         placed.append((figure, x, y))
     if visit.far:
         frame.paste(room.middle, (0, 0), room.middle)
-    frame.paste(room.front, (0, 0), room.front)
+    frame.paste(room.front, (0, room.front_top), room.front)
     frame = _through_camera(frame, room, visit, studio.noise, rng)
     faces = tuple(
         ExpectedFace(
@@ -101,7 +99,7 @@ def _pose(levels: Sequence[Figure], visit: Visit, rng: np.random.Generator) -> F
     face_px = low + (high - low) * rng.beta(1.2, 1.8)
     limit = 20.0 if alone else 10.0
     angle = float(np.clip(rng.normal(0, limit / 2.2), -limit, limit))
-    light = float(rng.uniform(-0.35, 0.35))
+    light = float(rng.uniform(-0.3, 0.3))
     mirrored, stretch = bool(rng.random() < 0.3), float(rng.uniform(0.95, 1.05))
     return posed(levels, Pose(face_px, angle, mirrored, light, stretch))
 
@@ -172,7 +170,7 @@ def _through_camera(
         gain = exposure * tint * rng.uniform(0.98, 1.02)
         table += np.clip(255 * gain * ramp, 0, 255).astype(int).tolist()
     frame = frame.point(table)
-    if (radius := rng.choice((0.0, 0.4, 0.7, 1.1), p=(0.4, 0.3, 0.2, 0.1))) > 0:
+    if (radius := rng.choice((0.0, 0.4, 0.7, 1.1), p=(0.5, 0.25, 0.15, 0.1))) > 0:
         frame = frame.filter(ImageFilter.BoxBlur(float(radius)))
     grain = noise[min(len(noise) - 1, int(rng.integers(0, 2) + (light < 0.75)))]
     dx = int(rng.integers(grain.width - frame.width + 1))
@@ -180,12 +178,7 @@ def _through_camera(
     window = grain.crop((dx, dy, dx + frame.width, dy + frame.height))
     frame = ImageChops.add(frame, window, offset=-128)
     stamp = f"{room.name.upper():<10} {visit.at:%Y-%m-%d  %H:%M:%S}"
-    ImageDraw.Draw(frame).text(
-        (14, 10),
-        stamp,
-        fill=(238, 238, 232),
-        font_size=17,
-        stroke_width=1,
-        stroke_fill=(24, 24, 24),
-    )
+    draw = ImageDraw.Draw(frame)
+    draw.rectangle((8, 8, 318, 32), fill=(24, 24, 24))
+    draw.text((14, 10), stamp, fill=(238, 238, 232), font_size=17)
     return frame

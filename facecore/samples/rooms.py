@@ -21,8 +21,10 @@ class Room:
 
     Attributes:
         name: camera, the first part of an object key.
-        background: RGB.
+        background: RGB, the far end of the room.
+        furnished: RGB, background and middle layer.
         middle, front: RGBA layers over people far away, and over everybody.
+        front_top: where the front layer begins; it is cropped there.
         spots: x1, x2, y of each hiding place of the middle layer: people far away stand
             between x1 and x2 and end below y.
         front_y: people nearby end below this line.
@@ -32,8 +34,10 @@ class Room:
 
     name: str
     background: Image.Image
+    furnished: Image.Image
     middle: Image.Image
     front: Image.Image
+    front_top: int
     spots: tuple[tuple[int, int, int], ...]
     front_y: int
     daylight: float
@@ -97,6 +101,24 @@ def _tiles(draw: ImageDraw.ImageDraw, size: tuple[int, int], horizon: int, line:
         y, step = y + step, step * 1.45
 
 
+def _room(
+    name: str,
+    background: Image.Image,
+    middle: Image.Image,
+    front: Image.Image,
+    *,
+    spots: tuple[tuple[int, int, int], ...],
+    front_y: int,
+    daylight: float,
+    tint: tuple[float, float, float],
+) -> Room:
+    furnished = background.copy()
+    furnished.paste(middle, (0, 0), middle)
+    top = (front.getchannel("A").getbbox() or (0, 0, 0, 0))[1]
+    front = front.crop((0, top, *front.size))
+    return Room(name, background, furnished, middle, front, top, spots, front_y, daylight, tint)
+
+
 def _entrance(rng: np.random.Generator) -> Room:
     size = (width, height) = (960, 540)
     horizon = 330
@@ -144,9 +166,10 @@ def _entrance(rng: np.random.Generator) -> Room:
             draw.rectangle((x, 456, x + 70, height), fill=(64, 68, 74, 255))
             draw.ellipse((x + 26, 464, x + 44, 482), fill=(70, 190, 110, 255))
 
-    return Room(
+    return _room(
         "entrance", background, _layer(size, barrier), _layer(size, gates),
-        ((270, 362, 296), (598, 690, 296)), 452, daylight=0.55, tint=(0.97, 1.0, 1.05),
+        spots=((270, 362, 296), (598, 690, 296)),
+        front_y=452, daylight=0.55, tint=(0.97, 1.0, 1.05),
     )  # fmt: skip
 
 
@@ -187,8 +210,10 @@ def _lobby(rng: np.random.Generator) -> Room:
         draw.rounded_rectangle((70, 540, 250, 580), 5, fill=(40, 42, 46, 255))  # back of a screen
         draw.rectangle((1060, 556, 1150, 580), fill=(240, 240, 236, 255))
 
-    return Room(
-        "lobby", background, _layer(size, sofa), _layer(size, counter), ((410, 860, 362),), 588,
+    return _room(
+        "lobby", background, _layer(size, sofa), _layer(size, counter),
+        spots=((410, 860, 362),),
+        front_y=588,
         daylight=0.2, tint=(1.04, 1.0, 0.94),
     )  # fmt: skip
 
@@ -232,9 +257,10 @@ def _car_park(rng: np.random.Generator) -> Room:
                 [(x, 476), (x + 40, 476), (x + 70, 446), (x + 30, 446)], fill=(206, 172, 50, 255)
             )
 
-    return Room(
+    return _room(
         "car-park", background, _layer(size, cars), _layer(size, wall),
-        ((130, 310, 300), (420, 600, 300), (720, 900, 300)), 440,
+        spots=((130, 310, 300), (420, 600, 300), (720, 900, 300)),
+        front_y=440,
         daylight=0.75, tint=(0.98, 1.03, 0.97),
     )  # fmt: skip
 
@@ -280,7 +306,8 @@ def _cafeteria(rng: np.random.Generator) -> Room:
         draw.ellipse((560, 522, 616, 546), fill=(236, 236, 232, 255))
         draw.rectangle((566, 534, 610, 570), fill=(228, 228, 224, 255))
 
-    return Room(
+    return _room(
         "cafeteria", background, _layer(size, serving_counter), _layer(size, table),
-        ((40, 760, 306),), 500, daylight=0.3, tint=(1.03, 1.0, 0.93),
+        spots=((40, 760, 306),),
+        front_y=500, daylight=0.3, tint=(1.03, 1.0, 0.93),
     )  # fmt: skip

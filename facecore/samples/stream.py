@@ -257,7 +257,7 @@ class _Writer:
         moment = datetime.combine(self._last, time(3, 10), UTC)
         for ordinal, fault in enumerate([*broken(picture, rng), *odd_but_good(picture)]):
             at = moment + timedelta(minutes=ordinal)
-            visit = Visit(at, CAMERAS[ordinal % len(CAMERAS)])
+            visit = Visit(at, CAMERAS[ordinal % len(CAMERAS)] if fault.reason else "cafeteria")
             key = f"{visit.camera}/{at:%Y/%m/%d/%H%M%S}-{fault.name}"
             yield self._write(key, f"fault-{fault.name}", fault.data, visit, "key",
                               reason=fault.reason, faces=() if fault.reason else faces)  # fmt: skip
@@ -299,6 +299,6 @@ def _encode(
         "webp": {"quality": int(rng.integers(60, 90)), "method": 1},
     }.get(kind, {})
     buffer = io.BytesIO()
-    extra = {"exif": exif} if at is not None else {}
+    extra = {"exif": exif.tobytes()} if at is not None else {}
     picture.save(buffer, {"jpg": "JPEG"}.get(kind, kind.upper()), **options, **extra)
     return buffer.getvalue()
