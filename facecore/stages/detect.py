@@ -92,7 +92,7 @@ class FaceDetector:
         for index, image in enumerate(images):
             for view in self._views(index, image):
                 by_shape[_padded(view.pixels)].append(view)
-        found = []
+        found: list[_Found] = []
         for (height, width), views in by_shape.items():
             size = self._batch_images
             if self._device.type == "cpu":
@@ -124,13 +124,15 @@ class FaceDetector:
         scores = yunet.scores(raw)
         which, cells = torch.nonzero(scores >= self._score_threshold, as_tuple=True)
         boxes, landmarks = yunet.decode(raw[which, cells], cells, height, width)
-        boxes, landmarks, which = boxes.cpu(), landmarks.cpu(), which.cpu()
+        found = scores[which, cells]
+        kept = torchvision.ops.batched_nms(boxes, found, which, self._nms_iou)
+        boxes, landmarks, found, which = (t[kept].cpu() for t in (boxes, landmarks, found, which))
         side = (boxes[:, 2:] - boxes[:, :2]).amax(1)
         scale = torch.tensor([[v.scale_x, v.scale_y] for v in views])[which]
         return _Found(
             image=torch.tensor([view.image for view in views])[which],
             boxes=boxes / scale.repeat(1, 2),
-            scores=scores[which.to(scores.device), cells].cpu(),
+            scores=found,
             landmarks=landmarks / scale[:, None],
             exact=(side >= _EXACT_PX[0]) & (side <= _EXACT_PX[1]),
         )
@@ -143,7 +145,8 @@ class FaceDetector:
             torch.cat([getattr(f, name) for f in found])
             for name in ("boxes", "scores", "landmarks", "exact")
         )
-        # A face found at two sizes: the size that suits it wins, then the better score.
+        # A face found at two sizes: the size that suits it wins, then the better score. Within
+        # one size this changes nothing any more.
         kept = torchvision.ops.batched_nms(boxes, scores + exact, image, self._nms_iou)
         kept = kept[scores[kept].argsort(descending=True, stable=True)]
         kept = kept[image[kept].argsort(stable=True)]

@@ -91,10 +91,14 @@ class _Reader:
     def read(self, op: str, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
         match op:
             case "DequantizeLinear":
+                quantised, scale = self._constant(inputs[0]), self._constant(inputs[1])
+                zero = self._constant(inputs[2]) if len(inputs) > 2 else np.zeros_like(scale)
                 self._constants[output] = dequantise(
-                    *(self._constant(name) for name in inputs),
-                    axis=attributes.get("axis", 1),
-                    block=attributes.get("block_size", 0),
+                    quantised,
+                    scale,
+                    zero,
+                    attributes.get("axis", 1),
+                    attributes.get("block_size", 0),
                 )
             case "Reshape" if inputs[0] in self._constants:
                 shape = self._constant(inputs[1])
