@@ -281,6 +281,8 @@ def _person(row: Mapping[str, Any], zone: ZoneInfo) -> PersonSeen:
         _iso(row["last_at"], zone) or "",
         None if score is None else _rounded(score),
         int(row["face_id"]),
+        row["crop_key"],
+        int(row["crop_index"]),
     )
 
 

@@ -144,7 +144,11 @@ class HeatRow:
 
 @dataclass(frozen=True, slots=True)
 class PersonSeen:
-    """One recognised person; times are ISO 8601 in the report's timezone."""
+    """One recognised person; times are ISO 8601 in the report's timezone.
+
+    `face_id` is the person's best face of the period; its crop is row `crop_index` of the pack
+    `crop_key`.
+    """
 
     person_id: int
     label: str
@@ -155,6 +159,8 @@ class PersonSeen:
     last_at: str
     best_score: float | None
     face_id: int
+    crop_key: str
+    crop_index: int
 
 
 @dataclass(frozen=True, slots=True)

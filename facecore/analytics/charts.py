@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from facecore.analytics import drawing
+from facecore.analytics import drawing, histogram
 from facecore.analytics.activity_report import ActivityReport, Histogram
 from facecore.analytics.drawing import Bars, Chart, Table
 from facecore.analytics.metrics import DETECTION_SCORE, Limit
@@ -213,9 +213,9 @@ def quality(one: Histogram, what: str) -> Chart:
         f"Histogram of {one.title.lower()} ({one.unit}). {numbers}{limits}",
         Table(
             (f"{one.title} ({one.unit})", f"{what.capitalize()}s"),
-            tuple((drawing.between(b.low, b.high), b.count) for b in one.bins),
+            tuple((histogram.between(b.low, b.high), b.count) for b in one.bins),
         ),
-        lambda palette: drawing.histogram(
+        lambda palette: histogram.draw(
             bounds,
             [Bars(f"{what}s", values, lambda p: p.series[0 if what == "image" else 2])],
             one.limits,
@@ -245,9 +245,9 @@ def scores(report: ActivityReport) -> Chart:
         f"Stacked histogram of cosine similarity by outcome. Threshold: {spoken or 'none'}.",
         Table(
             ("Cosine similarity", "Accepted", "To review", "Unknown"),
-            tuple((drawing.between(b.low, b.high), b.accept, b.review, b.unknown) for b in bins),
+            tuple((histogram.between(b.low, b.high), b.accept, b.review, b.unknown) for b in bins),
         ),
-        lambda palette: drawing.histogram(
+        lambda palette: histogram.draw(
             [(b.low, b.high) for b in bins],
             series,
             limits[:3],

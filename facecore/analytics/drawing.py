@@ -11,21 +11,18 @@ import html
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 
-from facecore.analytics.metrics import Limit
 from facecore.analytics.theme import Palette
-from facecore.analytics.wording import compact, number
 
 Figure = dict[str, Any]
 Cell = str | int | float
-Bounds = Sequence[tuple[float | None, float | None]]
 
 _LONGEST_LABEL = 26
-_TICKS = 7
+_TIME_TICKS = 6  # fit a phone without turning the texts
+_STRIDES = (1, 2, 3, 4, 6, 12, 24, 48, 96)  # hours and days people can count along
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def columns(
     short_names: Sequence[str] = (),
 ) -> Figure:
     """Stacked vertical bars over named positions; short names, where given, go on the axis."""
-    ticks = range(len(names)) if every_tick else _spread(len(names), _TICKS)
+    ticks = range(len(names)) if every_tick else spread(len(names), _TIME_TICKS)
     return figure(
         [
             go.Bar(
@@ -103,7 +100,7 @@ def columns(
                 x=list(range(len(names))),
                 y=list(bars.values),
                 customdata=[plain(name) for name in names],
-                marker=_marker(bars, palette),
+                marker=marker(bars, palette),
                 hovertemplate="%{customdata}<br><b>%{y:,}</b> " + plain(bars.name)
                 + "<extra></extra>",
             )
@@ -115,11 +112,12 @@ def columns(
             "xaxis": {
                 "tickvals": list(ticks),
                 "ticktext": [plain(shortened((short_names or names)[i])) for i in ticks],
+                "tickangle": 0,
                 "range": [-0.6, len(names) - 0.4],
                 "showgrid": False,
                 "title": {"text": x_title},
             },
-            "yaxis": _count_axis(y_title, series),
+            "yaxis": count_axis(y_title, series),
         },
     )  # fmt: skip
 
@@ -136,7 +134,7 @@ def rows(
                 x=list(bars.values),
                 y=list(range(len(names))),
                 customdata=[plain(name) for name in names],
-                marker=_marker(bars, palette),
+                marker=marker(bars, palette),
                 hovertemplate="%{customdata}<br><b>%{x:,}</b> " + plain(bars.name)
                 + "<extra></extra>",
             )
@@ -151,55 +149,9 @@ def rows(
                 "range": [len(names) - 0.4, -0.6],
                 "showgrid": False,
             },
-            "xaxis": _count_axis(x_title, series),
+            "xaxis": {**count_axis(x_title, series), "nticks": 4, "tickangle": 0},
         },
     )  # fmt: skip
-
-
-def histogram(
-    bounds: Bounds,
-    series: Sequence[Bars],
-    limits: Sequence[Limit],
-    palette: Palette,
-    *,
-    unit: str,
-    y_title: str,
-    height: int = 260,
-) -> Figure:
-    """Bars of equal width, whatever their bounds; limits are lines at their place between."""
-    ticks = _round_ticks(bounds)
-    names = [between(low, high) for low, high in bounds]
-    lines = _limit_lines(limits, bounds, palette)
-    return figure(
-        [
-            go.Bar(
-                name=bars.name,
-                x=[i + 0.5 for i in range(len(bounds))],
-                y=list(bars.values),
-                width=0.94,
-                customdata=names,
-                marker=_marker(bars, palette),
-                hovertemplate="%{customdata}<br><b>%{y:,}</b> " + bars.name + "<extra></extra>",
-            )
-            for bars in series
-        ],
-        {
-            "height": height,
-            "showlegend": len(series) > 1,
-            "legend": {"y": -0.2, "yanchor": "top"},  # above stand the names of the limits
-            "margin": {"t": 16 + 16 * len(lines["annotations"])},
-            "xaxis": {
-                "tickvals": [i for i, _ in ticks],
-                "ticktext": [text for _, text in ticks],
-                "tickangle": 0,
-                "range": [-0.2, len(bounds) + 0.2],
-                "showgrid": False,
-                "title": {"text": unit},
-            },
-            "yaxis": _count_axis(y_title, series),
-            **lines,
-        },
-    )
 
 
 def heat_map(
@@ -254,64 +206,11 @@ def heat_map(
     )
 
 
-def between(low: float | None, high: float | None) -> str:
-    """A bin in words: `12 – 16`, `below 12`, `256 and more`."""
-    if low is None:
-        return f"below {number(high or 0.0)}"
-    return f"{number(low)} and more" if high is None else f"{number(low)} – {number(high)}"
-
-
-def position(value: float, bounds: Bounds) -> float | None:
-    """Where a value lies on a histogram's axis, in bins from the left; None when outside."""
-    for i, (low, high) in enumerate(bounds):
-        if (low is None or value >= low) and (high is None or value < high):
-            return i + 0.5 if low is None or high is None else i + (value - low) / (high - low)
-    return float(len(bounds)) if bounds and value == bounds[-1][1] else None
-
-
-def _limit_lines(limits: Sequence[Limit], bounds: Bounds, palette: Palette) -> dict[str, Any]:
-    shapes, notes = [], []
-    placed = sorted(
-        (x, limit.label, limit.value)
-        for limit in limits
-        if (x := position(limit.value, bounds)) is not None
-    )
-    for row, (x, label, value) in enumerate(placed):
-        to_the_left = x > len(bounds) / 2
-        shapes.append(
-            {
-                "type": "line",
-                "xref": "x",
-                "yref": "paper",
-                "x0": x,
-                "x1": x,
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": palette.limit, "width": 2, "dash": "dash"},
-            }
-        )
-        notes.append(
-            {
-                "x": x,
-                "xref": "x",
-                "xanchor": "right" if to_the_left else "left",
-                "xshift": 2 if to_the_left else -2,
-                "y": 1,
-                "yref": "paper",
-                "yanchor": "bottom",
-                "yshift": 16 * row,
-                "text": f"{label} {number(value)}",
-                "showarrow": False,
-                "font": {"size": 12, "color": palette.limit},
-            }
-        )
-    return {"shapes": shapes, "annotations": notes}
-
-
-def _marker(bars: Bars, palette: Palette) -> dict[str, Any]:
-    marker: dict[str, Any] = {"color": bars.colour(palette), "line": {"width": 0}}
+def marker(bars: Bars, palette: Palette) -> dict[str, Any]:
+    """How bars are filled, with a pattern for those who cannot tell the colours apart."""
+    fill: dict[str, Any] = {"color": bars.colour(palette), "line": {"width": 0}}
     if bars.pattern:
-        marker["pattern"] = {
+        fill["pattern"] = {
             "shape": bars.pattern,
             "fillmode": "overlay",
             "fgcolor": palette.surface,
@@ -319,10 +218,11 @@ def _marker(bars: Bars, palette: Palette) -> dict[str, Any]:
             "size": 6,
             "solidity": 0.25,
         }
-    return marker
+    return fill
 
 
-def _count_axis(title: str, series: Sequence[Bars]) -> dict[str, Any]:
+def count_axis(title: str, series: Sequence[Bars]) -> dict[str, Any]:
+    """An axis of counts for stacked bars: from zero, in whole numbers."""
     most = max((sum(stack) for stack in zip(*(b.values for b in series), strict=True)), default=0)
     axis: dict[str, Any] = {
         "rangemode": "tozero",
@@ -336,42 +236,6 @@ def _count_axis(title: str, series: Sequence[Bars]) -> dict[str, Any]:
     return axis
 
 
-def _spread(count: int, at_most: int) -> range:
+def spread(count: int, at_most: int) -> range:
     """Positions 0, k, 2k … below count, at most so many."""
-    return range(0, count, max(1, -(-count // at_most)))
-
-
-def _round_ticks(bounds: Bounds) -> list[tuple[int, str]]:
-    """Positions and texts of those bin edges that are the roundest numbers, at most seven."""
-    edges = [low for low, _ in bounds] + [high for _, high in bounds[-1:]]
-    known = [(i, edge) for i, edge in enumerate(edges) if edge is not None]
-    if not known:
-        return []
-    step = min(high - low for low, high in bounds if low is not None and high is not None)
-    rules: list[Callable[[float], bool]]
-    if all(_leading(edge) in _RENARD for _, edge in known) and len(known) > 1 and known[0][1] > 0:
-        rules = [partial(_leads_with, digits) for digits in ("1 2 5", "1 4", "1")]
-    else:
-        rules = [partial(_is_multiple, step * k) for k in (1, 2, 4, 5, 8, 10, 16, 20)]
-    for rule in rules:
-        chosen = [(i, edge) for i, edge in known if rule(edge)]
-        if 2 <= len(chosen) <= _TICKS:
-            return [(i, compact(edge)) for i, edge in chosen]
-    return [(known[i][0], compact(known[i][1])) for i in _spread(len(known), _TICKS)]
-
-
-# Preferred numbers (Renard series): steps of a constant factor that read well.
-_RENARD = ("1", "1.25", "1.6", "2", "2.5", "3.15", "4", "5", "6.3", "8")
-
-
-def _leading(value: float) -> str:
-    mantissa = f"{value:.2e}".split("e")[0]
-    return mantissa.rstrip("0").rstrip(".")
-
-
-def _leads_with(digits: str, value: float) -> bool:
-    return _leading(value) in digits.split()
-
-
-def _is_multiple(step: float, value: float) -> bool:
-    return abs(value / step - round(value / step)) < 1e-6
+    return range(0, count, next((k for k in _STRIDES if k * at_most >= count), count))

@@ -1,7 +1,7 @@
 """What the report draws histograms of, and the fixed edges of their bins.
 
 Fixed edges make two reports comparable bin by bin, and let the database count in one pass.
-Measurements that span decades (sharpness, sizes) get edges that grow by a constant factor.
+Measurements that span decades (sizes, compression) get edges that grow by a constant factor.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from facecore.config import GateSettings
 SCORE_EDGES: tuple[float, ...] = tuple(round(-0.2 + 0.04 * i, 2) for i in range(31))
 FACES_PER_IMAGE_CAP = 10
 DETECTION_SCORE = "detection_score"
+
+# stages.measure.sharpness: about 0.2 when far too blurred, 1 for a photograph.
+_SHARPNESS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(31))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def image_metrics(gate: GateSettings) -> tuple[Metric, ...]:
     """Measurements of whole images, with the limits of the quality gate."""
     return (
         Metric(
-            "sharpness", "Sharpness", "variance of the Laplacian", _decades(0, 5, 5),
+            "sharpness", "Sharpness", "ratio; about 1 for a sharp photograph", _SHARPNESS,
             "Blurred pictures are on the left.",
             (Limit(gate.min_sharpness, "quarantined below"),),
         ),
@@ -96,7 +99,7 @@ def face_metrics(detection_threshold: float) -> tuple[Metric, ...]:
             "The usual measure of how much detail a face has.",
         ),
         Metric(
-            "sharpness", "Face sharpness", "variance of the Laplacian", _decades(0, 5, 5),
+            "sharpness", "Face sharpness", "ratio; about 1 for a sharp photograph", _SHARPNESS,
             "Motion blur and poor focus are on the left.",
         ),
         Metric(

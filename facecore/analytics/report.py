@@ -86,6 +86,7 @@ def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> R
         },
         css=Markup(_css()),  # noqa: S704 - our own file
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own, and Plotly's
+        heights={key: drawn["light"]["layout"]["height"] for key, drawn in figures.items()},
         script_hashes=[_csp_hash(script) for script in scripts],
         data=Markup(_inside_script(data)) if figures else None,  # noqa: S704 - escaped there
         words=wording,

@@ -94,11 +94,14 @@ def _identified(report: ActivityReport) -> str:
         return ""
     if not totals.compared:
         return "No face was compared with a gallery; enrol people to have their faces recognised."
+    were = "was" if totals.accept == 1 else "were"
+    need = "needs" if totals.review == 1 else "need"
+    stay = "stays" if totals.unknown == 1 else "stay"
     said = (
         f"Of {count(totals.compared, 'compared face')}, {totals.accept:,} "
-        f"({percent(totals.accept, totals.compared)}) were recognised as "
-        f"{count(totals.people, 'person', 'different people')}, {totals.review:,} need a human's "
-        f"look and {totals.unknown:,} stay unknown"
+        f"({percent(totals.accept, totals.compared)}) {were} recognised as "
+        f"{count(totals.people, 'person', 'different people')}, {totals.review:,} {need} a "
+        f"human's look and {totals.unknown:,} {stay} unknown"
     )
     if totals.not_compared:
         said += f"; {totals.not_compared:,} were not compared"
