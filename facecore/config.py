@@ -11,13 +11,25 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facecore.errors import ConfigError
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is not a time zone like Europe/Berlin") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 BUCKETS = ("landing", "images", "quarantine", "crops", "snapshots", "reports", "mlflow")
 
 
@@ -81,6 +93,9 @@ class IngestSettings(BaseModel):
     keep_landing: bool = Field(default=False, description="leave landing objects in place")
     max_bytes: int = Field(default=64 * 2**20, description="larger files are not read")
     max_pixels: int = Field(default=64_000_000, description="larger images are not decoded")
+    camera_timezone: TimeZone = Field(
+        default="UTC", description="where clocks tick that record no zone (EXIF, keys)"
+    )
     near_duplicate_bits: int = Field(default=3, ge=0, le=3, description="of 64 hash bits")
 
 
@@ -135,7 +150,7 @@ class ReportSettings(BaseModel):
     """Scheduled reports."""
 
     top_people: int = 12
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
 
 
 class Settings(BaseSettings):

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "local": BASE,
     "samples": BASE,
     "jobs": WORK | {"stores", "local", "samples"},
-    "cli": BASE | {"jobs", "local", "stores"},
+    "cli": WORK | {"jobs", "local", "stores", "samples"},
 }
 BARE = {"torch", "torchvision", "numpy", "PIL", "facecore"}
 

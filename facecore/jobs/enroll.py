@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -19,12 +18,12 @@ import numpy as np
 from facecore.errors import ImageRejected, UsageError
 from facecore.jobs.champions import Champions, champions, extractor
 from facecore.jobs.extract import Pack
-from facecore.jobs.ingest import content_key
+from facecore.jobs.landing import content_key
 from facecore.jobs.lineage import Run, RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.main_face import main_face
 from facecore.stages.decode import Limits, decode, inspect
-from facecore.stages.fingerprint import perceptual_hash, sha256
+from facecore.stages.fingerprint import content_digest, perceptual_hash
 from facecore.stages.measure import measure
 from facecore.stores.catalog import images, people
 from facecore.stores.catalog.connection import Transaction
@@ -140,7 +139,7 @@ def _read(picture: Picture) -> _Read:
         data = picture.path.read_bytes()
     except OSError as error:
         raise UsageError(f"{picture.path} cannot be read: {error.strerror}.") from error
-    return _Read(picture, data, sha256(data))
+    return _Read(picture, data, content_digest(data))
 
 
 def _enroll_batch(
@@ -220,12 +219,10 @@ def _record_image(
         object_key=content_key(item.digest),
         source=SOURCE,
         bytes=len(item.data),
-        captured_at=header.captured_at.astimezone(UTC) if header.captured_at else None,
-        captured_from="exif" if header.captured_at else None,
         width=header.width,
         height=header.height,
         format=header.format,
-        quality=asdict(measure(pixels, len(item.data))),
+        quality=measure(pixels, len(item.data)).as_dict(),
         phash=perceptual_hash(pixels),
         run_id=run.id,
     )

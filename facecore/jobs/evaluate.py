@@ -67,7 +67,7 @@ def calibrate(
         provenance={
             "command": f"facecore evaluate calibrate --images DIR --dataset {dataset!r}",
             "code": code_version(),
-            "precision": str(measured.embedder.dtype).removeprefix("torch."),
+            "precision": measured.embedder.precision,
         },
         progress=on_progress,
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from facecore.errors import FacecoreError, ImageRejected
+from facecore.errors import ImageRejected
 from facecore.jobs import crops
 from facecore.jobs.champions import Champions, champions, extractor
-from facecore.jobs.lineage import Run, RunContext, recorded
+from facecore.jobs.lineage import Run, RunContext, attempt, recorded
+from facecore.jobs.quarantine import quarantine, remove_originals
 from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
 from facecore.pipeline.stream import stream
@@ -48,15 +49,12 @@ def extract_shard(context: RunContext, shard_id: int, stores: Stores | None = No
     """
     stores = stores or Stores()
     with recorded(stores.catalog, context, "extract.shard", {"shard": shard_id}) as run:
-        shards.note_attempt(stores.catalog, shard_id)
-        try:
-            with stores.catalog.transaction() as tx:
-                if shards.claim(tx, shard_id) is not None:
-                    _extract(stores, tx, shard_id, run)
-                    shards.complete(tx, shard_id, run.counts)
-        except FacecoreError as error:
-            shards.fail(stores.catalog, shard_id, str(error))
-            raise
+        rejected: list[str] = []
+        with attempt(stores.catalog, shard_id), stores.catalog.transaction() as tx:
+            if shards.claim(tx, shard_id) is not None:
+                rejected = _extract(stores, tx, shard_id, run)
+                shards.complete(tx, shard_id, run.counts)
+        remove_originals(stores, rejected)
         logger.info("shard %d: %s", shard_id, run.counts)
     return shard_id
 
@@ -113,18 +111,17 @@ class Pack:
         return face_ids
 
 
-def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> None:
+def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> list[str]:
+    """Extract a claimed shard; returns the keys of images that went into the quarantine."""
     chosen = champions(stores)
     run.models = chosen.names
-    refs = images.refs(tx, [ref.id for ref in shards.images_of(tx, shard_id)])
+    refs = shards.images_of(tx, shard_id)
     extracted, rejected, found = _stream(stores, tx, chosen, shard_id, refs)
     images.mark_extracted(tx, extracted)
-    images.quarantine(tx, rejected)
-    run.counts = {
-        "images": len(extracted),
-        "faces": found,
-        "images_rejected": len(rejected),
-    }
+    keys = {ref.id: ref.key for ref in refs if ref.id in rejected}
+    quarantine(stores, tx, keys, rejected)
+    run.counts = {"images": len(extracted), "faces": found, "images_rejected": len(rejected)}
+    return list(keys.values())
 
 
 def _stream(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
 
 from facecore.errors import ContractMismatch
 from facecore.jobs.champions import threshold_for
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.stages.identify import identify
-from facecore.stores.catalog import faces, models, people
+from facecore.stores.catalog import faces, models, people, shards
 
 logger = logging.getLogger(__name__)
 
@@ -65,3 +66,15 @@ def identify_shard(
         run.counts = {"faces": len(face_ids), "changed": changed, **outcomes}
         logger.info("shard %d: %s", shard_id, run.counts)
     return dict(run.counts)
+
+
+def identify_everything(context: RunContext, stores: Stores | None = None) -> dict[str, int]:
+    """Compare all extracted faces with the gallery again, shard by shard."""
+    stores = stores or Stores()
+    totals: Counter[str] = Counter()
+    with stores.catalog.transaction() as tx:
+        shard_ids = shards.finished(tx, "extract")
+    for number, shard_id in enumerate(shard_ids):
+        part = replace(context, map_index=number)
+        totals.update(identify_shard(part, shard_id, stores))
+    return dict(totals)

@@ -14,7 +14,7 @@ from typing import Any
 
 import facecore
 from facecore.errors import FacecoreError
-from facecore.stores.catalog import runs
+from facecore.stores.catalog import runs, shards
 from facecore.stores.catalog.connection import Catalog
 
 
@@ -111,3 +111,17 @@ def _record_failure(catalog: Catalog, run: Run, error: BaseException) -> None:
 def command_context(command: str) -> RunContext:
     """Lineage of a command: every call is a run of its own."""
     return RunContext("cli", f"cli__{datetime.now(UTC).isoformat()}", command)
+
+
+@contextmanager
+def attempt(catalog: Catalog, shard_id: int) -> Iterator[None]:
+    """One try at a shard: counted when it begins, marked failed when it raises."""
+    shards.note_attempt(catalog, shard_id)
+    try:
+        yield
+    except FacecoreError as error:
+        try:
+            shards.fail(catalog, shard_id, str(error))
+        except FacecoreError as second:
+            error.add_note(f"the shard could not be marked as failed: {second}")
+        raise

@@ -18,6 +18,7 @@ from facecore.jobs.lineage import RunContext, code_version, recorded
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import reports
 from facecore.stores.catalog.activity import ActivityQuery, read_activity
+from facecore.types import Image
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _count(stores: Stores, period: Period) -> ActivityReport:
     )
 
 
-def _thumbnails(stores: Stores, report: ActivityReport) -> dict[int, object]:
+def _thumbnails(stores: Stores, report: ActivityReport) -> dict[int, Image]:
     where = {p.face_id: (p.crop_key, p.crop_index) for p in report.people}
     try:
         return read_crops(stores.objects, where)

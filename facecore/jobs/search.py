@@ -11,7 +11,7 @@ from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.stages.decode import Limits, decode
 from facecore.stages.identify import decide
-from facecore.stores.catalog import people
+from facecore.stores.catalog import neighbours, people
 from facecore.types import Match
 
 # Several gallery faces of one person may come first; look at enough to fill the list of people.
@@ -53,7 +53,7 @@ def search(
             threshold = threshold_for(chosen.embedder_row.calibration, wanted.target_fpir, size)
             answers = []
             for index in range(len(found)):
-                near = people.nearest(
+                near = neighbours.nearest(
                     tx,
                     chosen.embedder_row.id,
                     found.embeddings.vectors[index],
@@ -64,7 +64,11 @@ def search(
                         box=tuple(found.detections.boxes[index].tolist()),
                         score=float(found.detections.scores[index]),
                         match=decide(
-                            [(n.person_id, n.label, n.score) for n in near],
+                            (
+                                (n.person_id, n.label, n.score)
+                                for n in near
+                                if n.person_id is not None and n.label is not None
+                            ),
                             threshold=threshold.threshold,
                             review_margin=wanted.review_margin,
                             top_k=top_k or wanted.top_k,

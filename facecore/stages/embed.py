@@ -44,6 +44,11 @@ class FaceEmbedder:
         if self._device.type == "cpu":
             self._batch_crops = min(batch_crops, _CPU_CROPS_AT_ONCE)
 
+    @property
+    def precision(self) -> str:
+        """What it computes in: float32, bfloat16 or float16."""
+        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
+
     @torch.inference_mode()
     def embed(self, crops: FaceCrops) -> Embeddings:
         """One vector per crop, in order."""

@@ -8,7 +8,7 @@ no penalty for a bad one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -76,22 +76,53 @@ def identify(
     matches = []
     for scores, indices in best:
         for row, order in zip(scores.tolist(), indices.tolist(), strict=True):
-            candidates = tuple(
+            candidates = [
                 (int(people[i]), names[i], score) for i, score in zip(order, row, strict=True)
-            )
-            margin = row[0] - row[1] if len(row) > 1 else math.inf
-            matches.append(
-                Match(
-                    outcome=_outcome(row[0], margin, threshold, review_margin),
-                    person_id=candidates[0][0],
-                    label=candidates[0][1],
-                    score=row[0],
-                    margin=margin,
-                    threshold=threshold,
-                    candidates=candidates[:top_k],
-                )
-            )
+            ]
+            matches.append(_match(candidates, threshold, review_margin, top_k))
     return matches
+
+
+def decide(
+    faces: Iterable[tuple[int, str, float]],
+    *,
+    threshold: float,
+    review_margin: float = 0.05,
+    top_k: int = 5,
+) -> Match:
+    """The same decision from gallery faces that a search has found for one probe.
+
+    Args:
+        faces: (person id, label, cosine similarity) per gallery face; the best face of each
+            person counts.
+    """
+    best: dict[int, tuple[int, str, float]] = {}
+    for person_id, label, score in faces:
+        if person_id not in best or score > best[person_id][2]:
+            best[person_id] = (person_id, label, score)
+    if not best:
+        return Match(Outcome.UNKNOWN, None, None, -1.0, math.inf, threshold)
+    candidates = sorted(best.values(), key=lambda candidate: -candidate[2])
+    return _match(candidates, threshold, review_margin, top_k)
+
+
+def _match(
+    candidates: Sequence[tuple[int, str, float]],
+    threshold: float,
+    review_margin: float,
+    top_k: int,
+) -> Match:
+    person_id, label, score = candidates[0]
+    margin = score - candidates[1][2] if len(candidates) > 1 else math.inf
+    return Match(
+        outcome=_outcome(score, margin, threshold, review_margin),
+        person_id=person_id,
+        label=label,
+        score=score,
+        margin=margin,
+        threshold=threshold,
+        candidates=tuple(candidates[:top_k]),
+    )
 
 
 def _outcome(score: float, margin: float, threshold: float, review_margin: float) -> Outcome:

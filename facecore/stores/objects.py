@@ -286,7 +286,7 @@ class ObjectStore:
     ) -> Iterator[None]:
         """Turn the client's errors into facecore's."""
         bucket = "" if bucket_name is None else self._s3.bucket(bucket_name)
-        if key is not None and not _is_safe(key):
+        if key is not None and not addressable(key):
             raise KeyRefused(bucket, key)
         try:
             yield
@@ -301,7 +301,7 @@ class ObjectStore:
             raise unavailable(self._s3, str(error)) from None
 
 
-def _is_safe(key: str) -> bool:
+def addressable(key: str) -> bool:
     """Whether the key names one object only: clients and servers resolve `.` and `..`."""
     return 0 < len(key.encode("utf-8", "surrogatepass")) <= _KEY_BYTES and not {".", ".."} & set(
         key.split("/")

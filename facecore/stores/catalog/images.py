@@ -215,6 +215,17 @@ def _with_status(row: tuple[Any, ...]) -> list[Any]:
     return values
 
 
+def sighting_counts(tx: Transaction, image_ids: Sequence[int]) -> dict[int, int]:
+    """Image id → how often it was delivered; images never delivered are left out."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT image_id, count(*) FROM sighting WHERE image_id = ANY(%s::bigint[]) "
+            "GROUP BY image_id",
+            [list(image_ids)],
+        )
+        return dict(cursor.fetchall())
+
+
 def shards_to_validate(tx: Transaction, limit: int = 1000) -> list[int]:
     """Ingest shards with images that no gate has judged, oldest first."""
     with tx.cursor() as cursor:

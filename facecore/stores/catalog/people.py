@@ -19,7 +19,7 @@ from facecore.types import Floats, Match, Outcome
 _LABEL_CHARACTERS = 200
 
 # Faces that a human enrolled, of people who are still there.
-_GALLERY = (
+GALLERY = (
     "face.id IN (SELECT a.face_id FROM assignment AS a "
     "JOIN person ON person.id = a.person_id "
     "JOIN face AS f ON f.id = a.face_id JOIN image ON image.id = f.image_id "
@@ -112,17 +112,6 @@ class Person:
     kind: str
     enrolled_faces: int
     faces: int
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A face near a vector: cosine similarity -1..1, and whose it is, if known."""
-
-    face_id: int
-    image_id: int
-    person_id: int | None
-    label: str | None
-    score: float
 
 
 def enrol(tx: Transaction, label: str) -> int:
@@ -230,7 +219,7 @@ def write_assignments(tx: Transaction, rows: Iterable[AssignmentRow]) -> int:
 
 def gallery(tx: Transaction, model_version_id: int) -> Gallery:
     """All enrolled faces that have a vector of this model version."""
-    face_ids, vectors = faces.read_vectors(tx, model_version_id, _GALLERY)
+    face_ids, vectors = faces.read_vectors(tx, model_version_id, GALLERY)
     with tx.cursor() as cursor:
         cursor.execute(
             "SELECT a.face_id, a.person_id, person.label FROM assignment AS a "
@@ -254,7 +243,7 @@ def gallery_size(tx: Transaction, model_version_id: int) -> int:
     with tx.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM embedding JOIN face ON face.id = embedding.face_id "
-            f"WHERE embedding.model_version_id = %s AND {_GALLERY}",
+            f"WHERE embedding.model_version_id = %s AND {GALLERY}",
             [model_version_id],
         )
         return int((cursor.fetchone() or (0,))[0])
@@ -271,64 +260,6 @@ def enrolled_as(tx: Transaction, sha256s: Sequence[str]) -> dict[str, str]:
             [list(sha256s)],
         )
         return dict(cursor.fetchall())
-
-
-def nearest(
-    tx: Transaction,
-    model_version_id: int,
-    vector: Floats,
-    k: int = 10,
-    *,
-    enrolled_only: bool = True,
-) -> list[Neighbour]:
-    """The `k` faces most similar to `vector`, best first, for interactive look-ups.
-
-    Uses the HNSW index with iterative scans; where that yields fewer than `k` (a small share of
-    the faces is enrolled) the answer is computed exactly.
-
-    Args:
-        vector: float32 `[d]`, any positive length.
-        enrolled_only: only faces of the gallery; otherwise every face that was extracted.
-
-    Raises:
-        ShapeError: not a finite vector of the model's dimension.
-        UsageError: `k` is not within 1..1000.
-    """
-    version = models.get(tx, model_version_id)
-    if not 1 <= k <= 1000:
-        raise UsageError(f"k must be within 1..1000, not {k}.")
-    if vector.shape != (version.dimension,) or not np.isfinite(vector).all() or not vector.any():
-        raise ShapeError("vector", f"finite, not zero [{version.dimension}]", str(vector.shape))
-    halfvec = f"halfvec({version.dimension})"
-    text = "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"
-    with tx.cursor() as cursor:
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1000, k + 100))])
-        rows: list[tuple[int, int, float]] = []
-        for stored in (f"vector::{halfvec}", "vector"):  # the index is on the first form only
-            cursor.execute(
-                "SELECT face.id, face.image_id, 1 - hit.distance FROM ("
-                f"  SELECT face_id, {stored} <=> %(q)s::{halfvec} AS distance FROM embedding "
-                "  JOIN face ON face.id = face_id WHERE model_version_id = %(model)s "
-                f" AND {_GALLERY if enrolled_only else 'true'} "
-                f" ORDER BY {stored} <=> %(q)s::{halfvec} LIMIT %(k)s"
-                ") AS hit JOIN face ON face.id = hit.face_id ORDER BY hit.distance, face.id",
-                {"q": text, "model": model_version_id, "k": k},
-            )
-            rows = cursor.fetchall()
-            if len(rows) == k:
-                break
-    known = current(tx, [face_id for face_id, _, _ in rows])
-    return [
-        Neighbour(
-            face_id,
-            image_id,
-            known[face_id].person_id if face_id in known else None,
-            known[face_id].label if face_id in known else None,
-            float(score),
-        )
-        for face_id, image_id, score in rows
-    ]
 
 
 def current(tx: Transaction, face_ids: Sequence[int]) -> dict[int, Assignment]:

@@ -219,6 +219,15 @@ def of_run(tx: Transaction, stage: Stage, dag_run_id: str) -> list[Shard]:
         return [Shard(*row) for row in cursor]
 
 
+def finished(tx: Transaction, stage: Stage) -> list[int]:
+    """Ids of the shards of a stage that are done, oldest first."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM shard WHERE stage = %s AND state = 'done' ORDER BY id", [stage]
+        )
+        return [shard_id for (shard_id,) in cursor]
+
+
 def totals(tx: Transaction, shard_ids: Sequence[int]) -> dict[str, int]:
     """The counts of these shards, added up, and their number as `shards`."""
     with tx.cursor() as cursor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, ShapeError, UsageError
-from facecore.stores.catalog import faces, people
+from facecore.stores.catalog import faces, neighbours, people
 from facecore.types import Match, Outcome
 
 
@@ -212,32 +212,32 @@ def test_the_nearest_faces_are_those_of_an_exact_search(tx, make):
     ids, stored = faces.read_vectors(tx, model, "true")
     scores = stored @ probe / np.linalg.norm(stored, axis=1)
     best = np.argsort(-scores)[:10]
-    everyone = people.nearest(tx, model, 3.0 * probe, 10, enrolled_only=False)
+    everyone = neighbours.nearest(tx, model, 3.0 * probe, 10, enrolled_only=False)
     assert [hit.face_id for hit in everyone] == ids[best].tolist()
     np.testing.assert_allclose([hit.score for hit in everyone], scores[best], atol=1e-3)
     # 3 of 400 are enrolled: all of them are found although the index meets others first
-    enrolled = people.nearest(tx, model, probe, 3)
+    enrolled = neighbours.nearest(tx, model, probe, 3)
     assert [hit.score for hit in enrolled] == sorted((hit.score for hit in enrolled), reverse=True)
     assert [hit.label for hit in enrolled] == ["Ada"] * 3
-    assert len(people.nearest(tx, model, probe, 10)) == 3
+    assert len(neighbours.nearest(tx, model, probe, 10)) == 3
 
 
 def test_an_exact_twin_is_found_first(tx, make):
     vectors = make.vectors(50)
     _, ids = make.enrolled(tx, "Ada", vectors)
-    hit = people.nearest(tx, make.embedder(tx), vectors[17], 1)[0]
+    hit = neighbours.nearest(tx, make.embedder(tx), vectors[17], 1)[0]
     assert hit.face_id == ids[17]
     assert hit.score == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_vector_that_cannot_be_searched_is_refused(tx, make):
     model = make.embedder(tx)
-    assert people.nearest(tx, model, make.vectors(1)[0], 5) == []
+    assert neighbours.nearest(tx, model, make.vectors(1)[0], 5) == []
     for vector in (np.zeros(16, np.float32), np.ones(15, np.float32), np.full(16, np.nan, "f4")):
         with pytest.raises(ShapeError):
-            people.nearest(tx, model, vector, 5)
+            neighbours.nearest(tx, model, vector, 5)
     with pytest.raises(UsageError):
-        people.nearest(tx, model, make.vectors(1)[0], 0)
+        neighbours.nearest(tx, model, make.vectors(1)[0], 0)
 
 
 def test_the_index_can_answer_without_sorting(tx, make):

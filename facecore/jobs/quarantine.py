@@ -1,0 +1,40 @@
+"""Moving images into the quarantine: copied before the verdict commits, removed after.
+
+Interrupted in between, an object exists twice, never not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from facecore.jobs.stores import Stores
+from facecore.stores.catalog import images
+from facecore.stores.catalog.connection import Transaction
+
+Reasons = Sequence[Mapping[str, Any]]
+
+
+def quarantine(
+    stores: Stores, tx: Transaction, keys: Mapping[int, str], rejected: Mapping[int, Reasons]
+) -> None:
+    """Copy objects into the quarantine and record why, within the caller's transaction.
+
+    Args:
+        keys: image id → object key, for every rejected image.
+        rejected: image id → its reasons.
+    """
+
+    def copy(image_id: int) -> None:
+        stores.objects.copy("images", keys[image_id], "quarantine", keys[image_id])
+
+    with ThreadPoolExecutor(stores.settings.s3.connections, "quarantine") as pool:
+        list(pool.map(copy, rejected))
+    images.quarantine(tx, rejected, bucket="quarantine")
+
+
+def remove_originals(stores: Stores, keys: Sequence[str]) -> None:
+    """Remove what lies in the quarantine now; call it after the transaction."""
+    with ThreadPoolExecutor(stores.settings.s3.connections, "quarantine") as pool:
+        list(pool.map(lambda key: stores.objects.delete("images", key), keys))
