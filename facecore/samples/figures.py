@@ -66,6 +66,9 @@ def cut_out(portrait: Portrait) -> list[Figure]:
     mask = Image.new("L", picture.size)
     ImageDraw.Draw(mask).polygon([tuple(point) for point in portrait.silhouette], fill=255)
     left, top, right, bottom = mask.getbbox() or (0, 0, *picture.size)
+    rim = max(2, round(0.03 * face_px))  # room for the softened outline
+    left, top = max(0, left - rim), max(0, top - rim)
+    right, bottom = min(picture.width, right + rim), min(picture.height, bottom + rim)
     area = (left, top, right, min(bottom, round(y1 + _BODY_HEIGHT * face_px)))
     figures = []
     for level in _LEVELS_PX:
