@@ -122,7 +122,7 @@ def read_folder(path: Path, gallery_per_person: int = 2, *, name: str = "") -> F
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts `a2` before `a10`."""
     parts = re.split(r"([0-9]+)", name.casefold())
-    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts), (2, 0, name))
+    return (*((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts), (-1, 0, name))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
