@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,13 @@ import numpy as np
 
 from facecore import __version__
 from facecore.errors import UsageError
+from facecore.lifecycle.label_errors import ONE_PERSON
 from facecore.lifecycle.main_face import MainFaces, Progress, embed_main_faces
 from facecore.lifecycle.pairs import IMAGE_SUFFIXES, PairList, image_path, read_pairs
 from facecore.lifecycle.score_distribution import (
     ImpostorScores,
     Ints,
+    ScoredPairs,
     cross_identity_scores,
     genuine_scores,
 )
@@ -95,16 +97,18 @@ def calibrate_folder(
     *,
     dataset: str,
     provenance: Mapping[str, str] | None = None,
+    one_person: Collection[tuple[str, str]] = tuple(ONE_PERSON),
     progress: Progress | None = None,
 ) -> Calibration:
     """Thresholds from all images of a folder of folders (`person/*.jpg`).
 
     Every pair of images of two different people is an impostor comparison; genuine pairs are
-    limited per person. Errors in the folder's labels count as errors of the model.
+    limited per person. Other errors in the folder's labels count as errors of the model.
 
     Args:
         dataset: what the images are, for the record.
         provenance: more for the record: command, precision …
+        one_person: pairs of folder names that show one person; they are not compared.
 
     Raises:
         UsageError: the folder holds too few people or images.
@@ -112,30 +116,40 @@ def calibrate_folder(
     files = labelled_images(folder)
     require_enough(_per_person([person for person, _ in files]))  # before the long work
     faces = embed_main_faces(extractor, [path for _, path in files], progress=progress)
-    people = _numbered([person for person, _ in files])
+    names = [person for person, _ in files]
     return calibrate_faces(
-        faces, people, contract=extractor.contract.digest, dataset=dataset, provenance=provenance
+        faces,
+        names,
+        contract=extractor.contract.digest,
+        dataset=dataset,
+        provenance=provenance,
+        one_person=one_person,
     )
 
 
 def calibrate_faces(
     faces: MainFaces,
-    people: Ints,
+    names: Sequence[str],
     *,
     contract: str,
     dataset: str,
     provenance: Mapping[str, str] | None = None,
+    one_person: Collection[tuple[str, str]] = tuple(ONE_PERSON),
 ) -> Calibration:
-    """As `calibrate_folder`, from embedded faces and the person (0, 1, …) on each."""
-    vectors, owners = faces.vectors[faces.found], people[faces.found]
-    impostors = impostor_scores(vectors, owners)
+    """As `calibrate_folder`, from embedded faces and the name of the person on each."""
+    known, people = np.unique(np.array(names), return_inverse=True)
+    vectors, owners = faces.vectors[faces.found], people[faces.found].astype(np.int64)
+    index = {str(name): position for position, name in enumerate(known)}
+    same = [pair for pair in one_person if set(pair) <= set(index)]
+    impostors = impostor_scores(vectors, owners, [(index[a], index[b]) for a, b in same])
     genuine = genuine_scores(vectors, owners)
-    points = calibrate(genuine, impostors, np.bincount(owners, minlength=int(people.max()) + 1))
+    points = calibrate(genuine, impostors, np.bincount(owners, minlength=len(known)))
+    not_compared = {"not_compared": ", ".join(f"{a} = {b}" for a, b in same)} if same else {}
     return Calibration(
         contract=contract,
         dataset=dataset,
-        images=len(people),
-        people=len(np.unique(people)),
+        images=len(names),
+        people=len(known),
         faces_not_found=int((~faces.found).sum()),
         genuine=len(genuine),
         impostors=impostors.total,
@@ -144,6 +158,7 @@ def calibrate_faces(
         provenance={
             "facecore": __version__,
             "date": datetime.now(UTC).date().isoformat(),
+            **not_compared,
             **(provenance or {}),
         },
     )
@@ -172,11 +187,20 @@ def labelled_images(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def impostor_scores(vectors: Floats, people: Ints) -> ImpostorScores:
-    """All comparisons of different people."""
+def impostor_scores(
+    vectors: Floats, people: Ints, one_person: Collection[tuple[int, int]] = ()
+) -> ImpostorScores:
+    """All comparisons of different people, without those of `one_person`."""
     impostors = ImpostorScores()
+    beyond = int(people.max(initial=0)) + 1
+    excluded = np.array([min(pair) * beyond + max(pair) for pair in one_person], np.int64)
     for part in cross_identity_scores(vectors, people):
-        impostors.add(part)
+        if len(excluded):
+            key = np.minimum(part.left, part.right) * beyond + np.maximum(part.left, part.right)
+            kept = ~np.isin(key, excluded)
+            impostors.add(ScoredPairs(part.scores[kept], part.left[kept], part.right[kept]))
+        else:
+            impostors.add(part)
     return impostors
 
 

@@ -92,13 +92,17 @@ def test_a_face_not_found_counts_as_an_error_and_is_reported(tmp_path):
     assert found.accuracy == pytest.approx(1 - 1 / 200)  # the genuine one only
 
 
-def test_calibration_counts_what_it_used(tmp_path):
+def test_calibration_counts_what_it_used():
     _, vectors, owners = people()
     mask = np.ones(len(vectors), np.bool_)
     mask[5] = False
 
     made = calibrate_faces(
-        MainFaces(vectors, mask), owners, contract="c" * 64, dataset="made", provenance={"a": "b"}
+        MainFaces(vectors, mask),
+        [f"P{owner}" for owner in owners],
+        contract="c" * 64,
+        dataset="made",
+        provenance={"a": "b"},
     )
 
     left_out = 800 - 4  # comparisons of the faceless image with other people
@@ -109,6 +113,23 @@ def test_calibration_counts_what_it_used(tmp_path):
     assert made.points[-1].fnmr < 0.01
     assert made.provenance["a"] == "b"
     assert {"facecore", "date"} <= set(made.provenance)
+
+
+def test_two_names_of_one_person_are_not_compared():
+    _, vectors, owners = people()
+    vectors[owners == 7] = vectors[owners == 150]
+    faces = MainFaces(vectors, np.ones(len(vectors), np.bool_))
+    names = [f"P{owner}" for owner in owners]
+
+    def made(**options):
+        return calibrate_faces(faces, names, contract="c" * 64, dataset="made", **options)
+
+    wrong, right = made(), made(one_person=[("P7", "P150"), ("P7", "not in this set")])
+
+    assert right.impostors == wrong.impostors - 16
+    assert wrong.points[-1].threshold > 0.9 > right.points[-1].threshold
+    assert right.provenance["not_compared"] == "P7 = P150"
+    assert "not_compared" not in wrong.provenance
 
 
 def test_too_small_a_folder_is_refused(extractor, people_folder, tmp_path):
