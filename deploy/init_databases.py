@@ -18,7 +18,7 @@ from contextlib import closing
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import connection
+from psycopg2.extensions import connection, encrypt_password
 
 OWNERS = {"airflow": (), "mlflow": (), "facecore": ("vector",)}
 URL_SAFE = re.compile(r"[A-Za-z0-9._~-]{12,}")
@@ -65,13 +65,13 @@ def connect(environment: Mapping[str, str], database: str) -> connection:
 
 def ensure_role(server: connection, role: str, password: str) -> None:
     """Create the role or give it this password."""
+    # Hashed here, so that the password is in no statement and in no log.
+    secret = encrypt_password(password, role, scope=server, algorithm="scram-sha-256")
     with server.cursor() as cursor:
-        # A password in a statement would reach the server's log when statements are logged.
-        cursor.execute("SET log_statement = 'none'; SET log_min_duration_statement = -1")
         cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
         verb = "ALTER" if cursor.fetchone() else "CREATE"
         statement = sql.SQL(verb + " ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}")
-        cursor.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
+        cursor.execute(statement.format(sql.Identifier(role), sql.Literal(secret)))
 
 
 def ensure_database(server: connection, role: str) -> None:

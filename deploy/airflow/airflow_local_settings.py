@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-if sys.argv[1:3] == ["celery", "worker"]:
+if sys.argv[1:3] == ["celery", "worker"]:  # `airflow celery worker …`
     import great_expectations
     import minio
     import mlflow
