@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _SITE = "facecore"
 _REMOTE = re.compile(
-    r"<script\b.*?</script>|<link\b[^>]*>|<footer\b.*?</footer>|<img\b[^>]*https?:[^>]*>"
-    r"|<button\b.*?</button>",
+    r"<script\b.*?</script>|<style\b.*?</style>|<link\b[^>]*>|<footer\b.*?</footer>"
+    r"|<img\b[^>]*https?:[^>]*>|<button\b.*?</button>|<a\b[^>]*data-toggle=.*?</a>",
     re.DOTALL | re.IGNORECASE,
 )
 _ACTIONS = re.compile(
@@ -65,7 +65,8 @@ class Checks:
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-        self._run_name, self._moment = run_name, moment
+        # the name becomes a folder of the pages Great Expectations builds
+        self._run_name, self._moment = re.sub(r"[^\w .:+-]", "_", run_name), moment
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
         for site in self._context.get_site_names():  # it comes with one, in a temporary folder

@@ -91,7 +91,7 @@ def inspect(data: bytes, limits: Limits) -> ImageHeader:
 
 
 def decode(data: bytes, limits: Limits) -> Image:
-    """Decode into uint8 RGB `[h, w, 3]`, upright, C-contiguous.
+    """Decode into uint8 RGB `[h, w, 3]`, upright, C-contiguous, writable.
 
     Raises:
         ImageRejected: as `inspect`, and truncated or undecodable when the pixels show it.
@@ -221,11 +221,11 @@ def _rgb(picture: ImageFile, *, inverted: bool) -> Image:
         layered = picture.convert("RGBA")
         flat = PillowImage.new("RGB", layered.size, _WHITE)
         flat.paste(layered, mask=layered.getchannel("A"))
-        return np.asarray(flat)
+        return np.array(flat)
     if picture.mode == "CMYK" and inverted:
         # Pillow takes every CMYK JPEG for Adobe's; this one has no such mark.
-        return np.asarray(ImageChops.invert(picture).convert("RGB"))
-    return np.asarray(picture.convert("RGB"))
+        return np.array(ImageChops.invert(picture).convert("RGB"))
+    return np.array(picture.convert("RGB"))
 
 
 def _upright(image: Image, orientation: int) -> Image:

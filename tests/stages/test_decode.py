@@ -60,6 +60,7 @@ def assert_close(image: np.ndarray, expected: np.ndarray, tolerance: int) -> Non
     assert image.dtype == np.uint8
     assert image.shape == expected.shape
     assert image.flags.c_contiguous
+    assert image.flags.writeable  # torch warns about arrays that are not
     assert np.abs(image.astype(int) - expected.astype(int)).mean() <= tolerance
 
 
