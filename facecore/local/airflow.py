@@ -98,7 +98,8 @@ class AirflowPart:
             # A killed task that nobody noticed is failed, and retried, after this long.
             ("scheduler", "task_instance_heartbeat_timeout"): "60",
             ("triggerer", "triggerer_health_check_threshold"): "30",
-            ("dag_processor", "refresh_interval"): "10",
+            ("workers", "execution_api_timeout"): "30",  # 5 s is short on a busy machine
+            ("dag_processor", "refresh_interval"): "20",
             ("dag_processor", "min_file_process_interval"): "60",
             ("dag_processor", "stale_dag_threshold"): "180",
             ("dag_processor", "parsing_processes"): "1",
@@ -200,6 +201,8 @@ class AirflowPart:
         """
         with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as http:
             version = str(http.get("/api/v2/version").raise_for_status().json()["version"])
+            # Tasks speak to this one, whose first answer takes seconds.
+            http.get("/execution/health").raise_for_status()
             health = http.get("/api/v2/monitor/health").raise_for_status().json()
         if health["metadatabase"]["status"] != "healthy":
             raise ConnectionError("the metadata database is not healthy")

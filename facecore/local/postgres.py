@@ -34,18 +34,25 @@ class PostgresPart:
 
     name = "postgres"
 
-    def __init__(self, layout: Layout, credentials: Credentials, port: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        credentials: Credentials,
+        port: int,
+        *,
+        installed: Path | None = None,
+    ) -> None:
+        """`installed`: folder with the programs; those of the wheel by default."""
         self.layout = layout
         self.port = port
         self._credentials = credentials
         self._as_root = os.geteuid() == 0
         # As root, the server runs as another user, who must reach its program and its data.
         self._outside = self._as_root and not open_to_others(layout.home)
-        installed = _installed()
-        self._copy_from = (
-            installed.parent if self._as_root and not open_to_others(installed) else None
-        )
-        self.bin = layout.system_state / "postgresql" / "bin" if self._copy_from else installed
+        installed = installed or _installed()
+        self._copy_from = installed if self._as_root and not open_to_others(installed) else None
+        self._wheel = layout.system_state / "wheel"
+        self.bin = self._wheel.joinpath(*installed.parts[-3:]) if self._copy_from else installed
 
     @property
     def data(self) -> Path:
@@ -86,17 +93,19 @@ class PostgresPart:
         self._initialise()
 
     def _copy_programs(self, installed: Path) -> None:
-        """Bring the programs to where the server's user can read them (about 40 MB)."""
-        target = self.bin.parent
-        unfinished = target.with_name("postgresql.new")
+        """Bring the wheel's programs and libraries (40 MB) to where their user can read them."""
+        package = installed.parents[1]
+        libraries = package.with_name(f"{package.name}.libs")  # found relative to the programs
+        unfinished = self._wheel.with_name("wheel.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(installed, unfinished, symlinks=True)
+        for source in (installed.parent, libraries):
+            target = unfinished / source.relative_to(package.parent)
+            shutil.copytree(source, target, symlinks=True)
         for path in (unfinished, *unfinished.rglob("*")):
             if not path.is_symlink():
-                executable = path.is_dir() or os.access(path, os.X_OK)
-                mode = path.stat().st_mode & 0o777
-                path.chmod(mode | (0o555 if executable and mode & 0o100 else 0o444))
-        unfinished.replace(target)
+                runs = path.is_dir() or path.stat().st_mode & 0o100
+                path.chmod(0o755 if runs else 0o644)
+        unfinished.replace(self._wheel)
 
     def _require_version(self) -> None:
         found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
