@@ -91,11 +91,11 @@ def face_metrics(detection_threshold: float) -> tuple[Metric, ...]:
             (Limit(detection_threshold, "kept from"),),
         ),
         Metric(
-            "size", "Face size", "pixels, shorter side", _decades(0, 4, 10),
+            "size_px", "Face size", "pixels, square root of the area", _decades(0, 4, 10),
             "Below about 40 pixels identification gets unreliable.",
         ),
         Metric(
-            "inter_eye", "Distance between the eyes", "pixels", _decades(0, 4, 10),
+            "inter_eye_px", "Distance between the eyes", "pixels", _decades(0, 4, 10),
             "The usual measure of how much detail a face has.",
         ),
         Metric(
@@ -107,7 +107,7 @@ def face_metrics(detection_threshold: float) -> tuple[Metric, ...]:
             "0 looks into the camera.",
         ),
         Metric(
-            "overall", "Overall face quality", "0–1", _steps(0, 1, 0.05),
+            "score", "Overall face quality", "0–1", _steps(0, 1, 0.05),
             "Size, sharpness, exposure and pose in one number.",
         ),
     )  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from facecore.errors import ImageRejected
+from facecore.errors import ImageRejected, ObjectMissing
 from facecore.jobs import crops
 from facecore.jobs.champions import Champions, champions, extractor
 from facecore.jobs.lineage import Run, RunContext, attempt, recorded
@@ -17,8 +17,9 @@ from facecore.jobs.quarantine import quarantine, remove_originals
 from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
 from facecore.pipeline.stream import stream
+from facecore.stages import reasons
 from facecore.stages.decode import Limits
-from facecore.stages.face_quality import face_quality
+from facecore.stages.face_quality import assess
 from facecore.stores.catalog import faces, images, shards
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Embeddings, FaceCrops, ImageRef
@@ -79,7 +80,7 @@ class Pack:
         self, image_id: int, found: ExtractedImage, detector_id: int, shard_id: int | None
     ) -> None:
         """Append the faces of an image."""
-        qualities = face_quality(found.crops, found.detections)
+        qualities = assess(found.crops, found.detections).records()
         landmarks = found.detections.landmarks
         for ordinal in range(len(found)):
             self.rows.append(
@@ -92,7 +93,7 @@ class Pack:
                     score=float(found.detections.scores[ordinal]),
                     crop_key=self.key,
                     crop_index=len(self.rows),
-                    quality=asdict(qualities[ordinal]),
+                    quality=qualities[ordinal],
                     shard_id=shard_id,
                 )
             )
@@ -151,5 +152,12 @@ def _stream(
     return extracted, rejected, found
 
 
-def _fetch(stores: Stores, ref: ImageRef) -> Any:
-    return lambda: stores.objects.get(ref.bucket, ref.key)
+def _fetch(stores: Stores, ref: ImageRef) -> Callable[[], bytes]:
+    def fetch() -> bytes:
+        try:
+            return stores.objects.get(ref.bucket, ref.key)
+        except ObjectMissing as missing:
+            # Somebody removed it: this image is lost, the others of the shard are not.
+            raise ImageRejected(reasons.MISSING, str(missing)) from missing
+
+    return fetch

@@ -5,13 +5,17 @@ Interrupted in between, an object exists twice, never not at all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from facecore.errors import ObjectMissing
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import images
 from facecore.stores.catalog.connection import Transaction
+
+logger = logging.getLogger(__name__)
 
 Reasons = Sequence[Mapping[str, Any]]
 
@@ -27,7 +31,11 @@ def quarantine(
     """
 
     def copy(image_id: int) -> None:
-        stores.objects.copy("images", keys[image_id], "quarantine", keys[image_id])
+        try:
+            stores.objects.copy("images", keys[image_id], "quarantine", keys[image_id])
+        except ObjectMissing as missing:
+            # The verdict may be just that it is gone; the row and its reasons stay.
+            logger.warning("nothing to quarantine: %s", missing)
 
     with ThreadPoolExecutor(stores.settings.s3.connections, "quarantine") as pool:
         list(pool.map(copy, rejected))

@@ -103,8 +103,8 @@ def read_activity(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFra
         for statement in _PREPARE:
             cursor.execute(statement, values)
         frames = {name: _frame(cursor, sql, values) for name, sql in _QUERIES.items()}
-        frames["image_quality"] = _histogram(cursor, _IMAGE_VALUES, query.image_bins)
-        frames["face_quality"] = _histogram(cursor, _FACE_VALUES, query.face_bins)
+        frames["image_quality"] = _histogram(cursor, _IMAGES, _IMAGE_VALUE, query.image_bins)
+        frames["face_quality"] = _histogram(cursor, _FACES, _FACE_VALUE, query.face_bins)
     return frames
 
 
@@ -115,26 +115,38 @@ def _frame(cursor: Any, sql: str, values: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def _histogram(cursor: Any, source_sql: str, bins: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """Count values of several measurements in one pass over the rows."""
+def _histogram(
+    cursor: Any, rows: str, number: str, bins: Mapping[str, Sequence[float]]
+) -> pd.DataFrame:
+    """Count the values of several measurements in one pass over the rows.
+
+    Args:
+        rows: what follows FROM.
+        number: SQL for the value of the measurement whose name is bound to `{key}`.
+    """
+    names = ["metric", "bucket", "n", "total", "low", "high"]
     metrics = list(bins)
     if not metrics:
-        return pd.DataFrame(
-            {name: [] for name in ("metric", "bucket", "n", "total", "low", "high")}, dtype=object
-        )
-    values: dict[str, Any] = {}
-    rows = []
-    for number, metric in enumerate(metrics):
-        values[f"m{number}"] = metric
-        values[f"e{number}"] = [float(edge) for edge in bins[metric]]
-        rows.append(f"(%(m{number})s, %(e{number})s::float8[])")
-    sql = f"""
-        WITH metrics (metric, edges) AS (VALUES {", ".join(rows)}),
-        measured AS ({source_sql})
-        SELECT metric, {_BUCKET.format(value="value", edges="edges")} AS bucket, count(*) AS n,
+        return pd.DataFrame(columns=names, dtype=object)
+    bound: dict[str, Any] = {}
+    for place, metric in enumerate(metrics):
+        bound[f"key{place}"] = metric
+        bound[f"edges{place}"] = [float(edge) for edge in bins[metric]]
+    values = ", ".join(f"{number.format(key=f'%(key{i})s')} AS v{i}" for i in range(len(metrics)))
+    lines = ", ".join(f"({i}, v{i}, %(edges{i})s::float8[])" for i in range(len(metrics)))
+    # OFFSET 0: each value is taken out of its JSON once, not once for every aggregate.
+    frame = _frame(
+        cursor,
+        f"""
+        SELECT place, {_BUCKET.format(value="value", edges="edges")} AS bucket, count(*) AS n,
                sum(value) AS total, min(value) AS low, max(value) AS high
-        FROM measured GROUP BY metric, bucket ORDER BY metric, bucket"""
-    return _frame(cursor, sql, values)
+        FROM (SELECT {values} FROM {rows} OFFSET 0) AS measured,
+             LATERAL (VALUES {lines}) AS line (place, value, edges)
+        WHERE value IS NOT NULL GROUP BY place, bucket ORDER BY place, bucket""",
+        bound,
+    )
+    frame.insert(0, "metric", [metrics[place] for place in frame.pop("place")])
+    return frame.astype(object)
 
 
 _BUCKET = """CASE WHEN {value} = ({edges})[cardinality({edges})] THEN cardinality({edges}) - 1
@@ -184,18 +196,13 @@ _RANKED_SOURCES = """
     FROM report_sighting GROUP BY source"""
 _NAMED_SOURCE = "CASE WHEN place <= %(top_sources)s THEN source END"
 
-_IMAGE_VALUES = """
-    SELECT metrics.metric, metrics.edges, (image.quality ->> metrics.metric)::float8 AS value
-    FROM report_sighting AS s JOIN image ON image.id = s.image_id CROSS JOIN metrics
-    WHERE s.is_first AND jsonb_typeof(image.quality -> metrics.metric) = 'number'"""
-
-_FACE_VALUES = """
-    SELECT metrics.metric, metrics.edges,
-           CASE WHEN metrics.metric = 'detection_score' THEN face.score::float8
-                ELSE (face.quality ->> metrics.metric)::float8 END AS value
-    FROM report_face AS f JOIN face ON face.id = f.face_id CROSS JOIN metrics
-    WHERE metrics.metric = 'detection_score'
-       OR jsonb_typeof(face.quality -> metrics.metric) = 'number'"""
+_IMAGES = "report_sighting AS s JOIN image ON image.id = s.image_id WHERE s.is_first"
+_IMAGE_VALUE = """CASE WHEN jsonb_typeof(image.quality -> {key}) = 'number'
+                  THEN (image.quality ->> {key})::float8 END"""
+_FACES = "report_face AS f JOIN face ON face.id = f.face_id"
+_FACE_VALUE = """CASE WHEN {key} = 'detection_score' THEN face.score::float8
+                 WHEN jsonb_typeof(face.quality -> {key}) = 'number'
+                 THEN (face.quality ->> {key})::float8 END"""
 
 _QUERIES = {
     "totals": """
@@ -289,8 +296,8 @@ _QUERIES = {
             SELECT face.id AS face_id, face.crop_key, face.crop_index
             FROM report_face AS f JOIN face ON face.id = f.face_id
             WHERE f.person_id = top.person_id AND f.current_outcome = 'accept'
-            ORDER BY CASE WHEN jsonb_typeof(face.quality -> 'overall') = 'number'
-                          THEN (face.quality ->> 'overall')::float8 END DESC NULLS LAST,
+            ORDER BY CASE WHEN jsonb_typeof(face.quality -> 'score') = 'number'
+                          THEN (face.quality ->> 'score')::float8 END DESC NULLS LAST,
                      face.score DESC, face.id
             LIMIT 1
         ) AS best

@@ -275,7 +275,7 @@ def test_people_are_ranked_with_their_best_face(catalog: Catalog, make) -> None:
         best = None
         for place, person in enumerate((ada, bob, bob, gone, gone, gone)):
             image_id = plant.image(f"{place}", NINE + timedelta(minutes=place))
-            (face_id,) = plant.extracted(image_id, 1, quality={"overall": place / 10})
+            (face_id,) = plant.extracted(image_id, 1, quality={"score": place / 10})
             plant.says(face_id, person, Outcome.ACCEPT, 0.5 + place / 100)
             best = face_id if person == bob else best
         with tx.cursor() as cursor:
