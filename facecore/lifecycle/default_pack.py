@@ -97,7 +97,10 @@ def _detector_package(name: str, detector: PreparedWeights, scratch: Path) -> Mo
         name,
         detector,
         contract,
-        {"weights.safetensors": detector.path, "contract.json": _write(scratch, contract)},
+        {
+            "weights.safetensors": detector.path,
+            "contract.json": _write(scratch, f"{contract['model']}-contract", contract),
+        },
         description=model_card(detector.name),
     )
 
@@ -123,10 +126,8 @@ def _embedder_package(
         {
             "weights.safetensors": embedder.path,
             "detector.safetensors": detector.path,
-            "contract.json": _write(scratch, contract),
-            "calibration.json": Path(
-                str(files("facecore.lifecycle") / "measured" / "calibration.json")
-            ),
+            "contract.json": _write(scratch, f"{contract['model']}-contract", contract),
+            "calibration.json": _write(scratch, "calibration", calibration.to_json()),
         },
         description=model_card(embedder.name, calibration=calibration, verification=verification),
         metrics={
@@ -172,7 +173,7 @@ def _package(
     )
 
 
-def _write(scratch: Path, contract: dict[str, Any]) -> Path:
-    path = scratch / f"{contract['model']}.json"
-    path.write_text(json.dumps(contract, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def _write(scratch: Path, name: str, document: dict[str, Any]) -> Path:
+    path = scratch / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path

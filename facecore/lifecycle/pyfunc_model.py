@@ -13,14 +13,15 @@ import mlflow.models
 import mlflow.pyfunc
 import pandas as pd
 
-from facecore.lifecycle.serving import FaceService
-
 
 class FaceModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow is untyped here
     """Column `image` (bytes) in; columns `faces` and `error` out, see `serving.signature`."""
 
     def load_context(self, context: Any) -> None:
         """Load the weights, verified against the contract."""
+        # Imported here: MLflow also runs this file to register a version, without loading it.
+        from facecore.lifecycle.serving import FaceService
+
         self._service = FaceService(context.artifacts)
 
     def predict(

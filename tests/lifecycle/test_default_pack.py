@@ -148,7 +148,7 @@ def test_shipped_thresholds_tell_the_portraits_apart(extractor, portraits):
 
     calibration = default_calibration()
     verification = threshold_at(calibration).threshold
-    found = threshold_for_gallery(calibration, 0.01, 10)
+    found = threshold_for_gallery(calibration, 0.01, 100)
     faces = embed_main_faces(extractor, [p.path for p in portraits])
     people = np.array([p.person for p in portraits])
     scores = faces.vectors @ faces.vectors.T
