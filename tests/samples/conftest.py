@@ -1,4 +1,4 @@
-"""The sample pictures, fetched once per test session."""
+"""The sample pictures. Downloads are kept in pytest's cache between runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from facecore.samples.stream import SampleSet, simulate
 
 
 @pytest.fixture(scope="session")
-def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("samples")
+def sample_cache(pytestconfig: pytest.Config) -> Path:
+    return Path(pytestconfig.cache.mkdir("downloads"))
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,6 @@ def portraits(sample_cache: Path) -> list[Portrait]:
 
 
 @pytest.fixture(scope="session")
-def two_days(sample_cache: Path, portraits: list[Portrait]) -> SampleSet:
-    """Tuesday and Wednesday: everybody works, and everything that can go wrong is in it."""
-    return simulate(sample_cache, end=date(2026, 3, 4), days=2)
+def one_day(sample_cache: Path, portraits: list[Portrait]) -> SampleSet:
+    """A Wednesday: everybody works, and everything that can go wrong is in it."""
+    return simulate(sample_cache, end=date(2026, 3, 4), days=1)
