@@ -16,6 +16,7 @@ REASONS = {
     "undecodable": "Damaged file",
     "animated": "Animation",
     "multiple_pages": "Several pages",
+    "missing": "Stored file missing",
     "too_small": "Picture too small",
     "extreme_aspect": "Far too long or narrow",
     "too_blurred": "Too blurred",

@@ -118,10 +118,13 @@ def test_missing_frame_or_column_is_named(frames: dict[str, pd.DataFrame], repor
 def test_metrics_are_measured_under_these_names() -> None:
     from dataclasses import fields
 
+    from facecore.stages.face_quality import FaceQuality
     from facecore.stages.measure import ImageMeasurements
 
     measured = {field.name for field in fields(ImageMeasurements)}
     assert {metric.key for metric in image_metrics(GateSettings())} <= measured
+    of_faces = {field.name for field in fields(FaceQuality)} | {DETECTION_SCORE}
+    assert {metric.key for metric in face_metrics(0.6)} <= of_faces
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,19 @@ import io
 import json
 import re
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from facecore.analytics.activity import summarise
 from facecore.analytics.activity_report import ActivityReport
+from facecore.analytics.metrics import face_metrics, image_metrics
+from facecore.analytics.period import Period
 from facecore.analytics.report import render
+from facecore.config import GateSettings
 from facecore.errors import ShapeError
 
 
@@ -203,3 +208,26 @@ def test_nothing_found_is_said_instead_of_drawn(report: ActivityReport, read) ->
         "No person was recognised in this period.",
     ):
         assert sentence in text
+
+
+@pytest.mark.parametrize(("days", "factor"), [(1, 1), (3, 1), (800, 1), (4, 10**9)])
+def test_short_long_and_huge_periods_render(frames, read, days: int, factor: int) -> None:
+    period = Period.days(date(2026, 3, 1), days)
+    inside = frames["arrivals"]["bin"] < period.local_end
+    for name in ("sightings", "images"):
+        frames["arrivals"][name] *= factor
+        frames["totals"][name] *= factor
+        frames["sources"][name] *= factor
+    frames["arrivals"] = frames["arrivals"][inside]
+    frames["outcomes"] = frames["outcomes"][frames["outcomes"]["bin"] < period.local_end]
+    weekdays = frames["hours"]["weekday"].isin(list(period.weekdays()))
+    frames["hours"] = frames["hours"][weekdays]
+    report = summarise(
+        frames, period=period, image_metrics=image_metrics(GateSettings()),
+        face_metrics=face_metrics(0.6), generated_at=period.end, code_version="0.1.0",
+    )  # fmt: skip
+    page = read(render(report).html)
+    title = f"Images per source and {period.bin_unit}"
+    table = page.tables[title]
+    assert len(table) == len(report.bins) == {1: 24, 3: 72, 800: 27, 4: 4}[days]
+    assert sum(row[-1] for row in table) == sum(frames["arrivals"]["sightings"])
