@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import Param, dag, task, task_group
+
 from _shared.assets import ACCEPTED_IMAGES, FACES
 from _shared.defaults import DAG_DEFAULTS, PLANNING, SHARD_DEVICE, SHARD_MATCH
 from _shared.lineage import run_context
-from airflow.sdk import Param, dag, task, task_group
 
 
 @dag(

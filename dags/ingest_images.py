@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import Param, dag, task
+
 from _shared.assets import ACCEPTED_IMAGES
 from _shared.defaults import DAG_DEFAULTS, PLANNING, SHARD_IO
 from _shared.lineage import run_context
-from airflow.sdk import Param, dag, task
 
 
 @dag(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import Param, dag, task
+
 from _shared.assets import REPORTS
 from _shared.defaults import DAG_DEFAULTS, REPORTING
 from _shared.lineage import run_context
-from airflow.sdk import Param, dag, task
 
 
 @dag(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import Choice
 
 from facecore.cli.output import print_counts, print_json, progress
 from facecore.cli.platform import Json
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure accuracy and calibrate thresholds.", no_args_is_help=True)
 
+
+class Measured(StrEnum):
+    """Whose accuracy: the models in use, or the default pack."""
+
+    CHAMPION = "champion"
+    DEFAULT = "default"
+
+
 Model = Annotated[
-    str,
-    typer.Option(
-        click_type=Choice(["champion", "default"]),
-        help="The models in use, or the default pack (needs no running platform).",
-    ),
+    Measured,
+    typer.Option(help="The models in use, or the default pack (needs no running platform)."),
 ]
 Images = Annotated[Path, typer.Option("--images", help="Folder of folders: person/*.jpg.")]
 
@@ -31,7 +36,7 @@ Images = Annotated[Path, typer.Option("--images", help="Folder of folders: perso
 def verification(
     images: Images,
     pairs: Annotated[Path, typer.Option(help="Pairs file in the format of LFW.")],
-    model: Model = "champion",
+    model: Model = Measured.CHAMPION,
     json: Json = False,
 ) -> None:
     """Are two images one person? Accuracy, TAR at fixed FAR, EER and AUC on a pairs file."""
@@ -63,7 +68,7 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(help="Write the calibration here instead of activating it.")
     ] = None,
-    model: Model = "champion",
+    model: Model = Measured.CHAMPION,
     json: Json = False,
 ) -> None:
     """Thresholds from all pairs of images of different people, for the active embedder."""
@@ -85,8 +90,8 @@ def calibrate(
     )
 
 
-def _which(model: str) -> Which:
-    return "default" if model == "default" else "champion"
+def _which(model: Measured) -> Which:
+    return "default" if model is Measured.DEFAULT else "champion"
 
 
 def _point_name(point: OperatingPoint) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -115,7 +116,7 @@ def models(json: Json = False) -> None:
         )
 
 
-def _tell(title: str, counts: dict[str, object], as_json: bool) -> None:
+def _tell(title: str, counts: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(counts)
     else:
