@@ -105,7 +105,7 @@ class GateSettings(BaseModel):
     min_side_px: int = 64
     max_aspect: float = 5.0
     min_sharpness: float = Field(
-        default=0.3, description="photographs have 0.5 to 2, far too blurred ones 0.1 to 0.29"
+        default=0.32, description="photographs have 0.5 to 2, far too blurred ones 0.1 to 0.3"
     )
     min_brightness: float = 16.0
     max_brightness: float = 242.0
