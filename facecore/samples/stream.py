@@ -125,6 +125,12 @@ def _digest(last: date, days: int, seed: int, people: Sequence[Portrait]) -> str
     return digest.hexdigest()[:16]
 
 
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _publish(scratch: Path, folder: Path) -> None:
     try:
         os.rename(scratch, folder)  # noqa: PTH104 - atomic: a folder with truth.json is complete
@@ -185,7 +191,7 @@ class _Writer:
     def run(self, workers: int) -> None:
         """Write all objects, then the index, then the truth: complete once that is there."""
         schedule = visits(self._last, self._days, np.random.default_rng([self._seed, 2]))
-        count = workers or len(os.sched_getaffinity(0))
+        count = workers or _usable_cores()
         with ThreadPoolExecutor(count) as pool:
             made = list(pool.map(self._frame, range(len(schedule)), schedule))
         made += self._faults(made, schedule)
