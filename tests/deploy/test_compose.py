@@ -255,8 +255,12 @@ def test_data_lives_in_named_volumes(services, compose):
         assert volume in compose["volumes"], name
 
 
-def docker_compose(*arguments: str, env_file: Path) -> subprocess.CompletedProcess[str]:
-    command = ["docker", "compose", "--env-file", str(env_file), "--profile", "*", *arguments]
+def docker_compose(
+    *arguments: str, env_file: Path, files: tuple[str, ...] = ("docker-compose.yml",)
+) -> subprocess.CompletedProcess[str]:
+    named = [word for file in files for word in ("-f", file)]
+    command = ["docker", "compose", "--env-file", str(env_file), "--profile", "*", *named]
+    command += arguments
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -284,6 +288,21 @@ if compose_client():
     def test_docker_compose_accepts_the_file(new_env_file):
         answer = docker_compose("config", "--quiet", env_file=new_env_file)
         assert answer.returncode == 0, answer.stderr
+
+    @pytest.mark.parametrize("variant", ["external-s3", "publish-s3"])
+    def test_docker_compose_accepts_the_variants(new_env_file, variant):
+        files = ("docker-compose.yml", f"deploy/compose.{variant}.yml")
+        answer = docker_compose("config", "--format", "json", env_file=new_env_file, files=files)
+        assert answer.returncode == 0, answer.stderr
+        services = json.loads(answer.stdout)["services"]
+        if variant == "external-s3":
+            assert "seaweedfs" not in services
+            assert "seaweedfs" not in json.dumps(
+                [service.get("depends_on") for service in services.values()]
+            )
+            assert "edge" in services["airflow-worker"]["networks"]
+        else:
+            assert [port["host_ip"] for port in services["seaweedfs"]["ports"]] == ["127.0.0.1"]
 
     def test_docker_compose_names_the_missing_secret(new_env_file, tmp_path):
         text = new_env_file.read_text()
