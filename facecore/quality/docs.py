@@ -8,6 +8,7 @@ is loaded from anywhere: the folder can be opened from a disk or served from a b
 
 from __future__ import annotations
 
+import html
 import re
 import tempfile
 from collections.abc import Mapping
@@ -88,12 +89,14 @@ class Checks:
         import great_expectations as gx
         from great_expectations.core.run_identifier import RunIdentifier
 
+        # Great Expectations writes values into its pages as they are; sources come from outside.
+        safe = table.map(lambda value: html.escape(value) if isinstance(value, str) else value)
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
         definition = self._context.validation_definitions.add(
             gx.ValidationDefinition(name=name, data=batch, suite=self._context.suites.add(suite))
         )
         result = definition.run(
-            batch_parameters={"dataframe": table},
+            batch_parameters={"dataframe": safe},
             result_format={
                 "result_format": "COMPLETE",
                 "unexpected_index_column_names": [str(table.columns[0])],
@@ -109,7 +112,10 @@ class Checks:
                     statistics={"rows": len(table)},
                     failed={code: str(one.exception_info)},
                 )
-            found[code] = list(one.result.get("unexpected_index_list") or [])
+            found[code] = [
+                {k: html.unescape(v) if isinstance(v, str) else v for k, v in row.items()}
+                for row in one.result.get("unexpected_index_list") or []
+            ]
         return found
 
     def publish(self, folder: Path, page: Page) -> Path:

@@ -17,7 +17,7 @@ from facecore.errors import ShapeError
 from facecore.types import Floats, Image
 
 WORKING_SIDE = 192
-_SAMPLED_SIDE = 2 * WORKING_SIDE  # large pictures are first thinned to at least this
+_SAMPLED_SIDE = 4 * WORKING_SIDE  # large pictures are first thinned to at least this
 _FLAT = 0.05  # gradient energy of rounding alone; keeps a flat picture from looking sharp
 
 
