@@ -42,10 +42,12 @@ PLANNING: dict[str, Any] = {"execution_timeout": timedelta(minutes=10), "priorit
 # for a slow remote bucket and for shards of 10,000.
 SHARD_IO: dict[str, Any] = {"execution_timeout": timedelta(hours=1), "priority_weight": 5}
 
-# Device work: one slot per device in the pool `gpu`, so that two shards never share its memory.
+# Device work: one slot per device in the pool `gpu`, so that two shards never share its memory;
+# the queue of the same name leads to workers that have a device (executors with queues only).
 SHARD_DEVICE: dict[str, Any] = {
     "execution_timeout": timedelta(hours=2),
     "pool": GPU_POOL,
+    "queue": GPU_POOL,
     "priority_weight": 8,
 }
 

@@ -13,8 +13,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-words = Console(stderr=True, highlight=False)
-_answers = Console(highlight=False)
+# Piped into a file, lines are not cut to the width of a terminal nobody has.
+_PIPED_COLUMNS = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    return (
+        console
+        if console.is_terminal
+        else Console(stderr=stderr, highlight=False, width=_PIPED_COLUMNS)
+    )
+
+
+words = _console(stderr=True)
+_answers = _console(stderr=False)
 
 
 def print_json(document: Any) -> None:
@@ -26,7 +39,7 @@ def print_json(document: Any) -> None:
 def print_answer(*lines: Any) -> None:
     """Write a command's answer, for people, to stdout."""
     for line in lines:
-        _answers.print(line)
+        _answers.print(line, soft_wrap=isinstance(line, str))
 
 
 def print_counts(title: str, counts: Mapping[str, Any]) -> None:

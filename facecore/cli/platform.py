@@ -112,9 +112,9 @@ def say(part: str, message: str) -> None:
 def endpoint_table(endpoints: dict[str, Endpoint]) -> Table:
     """Addresses and logins, as a table."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_column(style="dim")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", no_wrap=True)
     for name, endpoint in endpoints.items():
         login = (
             f"{endpoint.username} / {endpoint.password.get_secret_value()}"
