@@ -11,6 +11,7 @@ Microsoft's BITMAPINFOHEADER.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from facecore.stages.tiff_tags import TagsDamaged, byte_order, read_directory
 _MAX_STEPS = 20_000  # segments, chunks or pages looked at in one file
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+_MAX_SCANS = 100  # encoders write about ten; each costs a pass over the whole picture
+_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # not stuffing (00), not a restart (D0–D7)
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _MAX_PAGES = 64
@@ -190,10 +193,26 @@ def _jpeg(data: bytes, check_size: SizeCheck) -> RawHeader:
             break
     if frame is None:
         raise damaged("JPEG", "a scan comes before the size")
+    if data.count(b"\xff\xda") > _MAX_SCANS and _scans(data) > _MAX_SCANS:
+        raise damaged("JPEG", f"more than {_MAX_SCANS} scans")
     mode = _JPEG_MODES.get(frame[2])
     if mode is None:
         raise damaged("JPEG", f"{frame[2]} colour components")
     return RawHeader(frame[0], frame[1], mode, exif=exif, adobe=adobe)
+
+
+def _scans(data: bytes) -> int:
+    """Scans up to the end of the picture; stops counting beyond the limit."""
+    scans, at = 0, 2
+    for _ in range(_MAX_STEPS):
+        found = _MARKER.search(data, at)
+        if found is None or scans > _MAX_SCANS or data[found.end() - 1] == 0xD9:
+            break
+        at = found.end()
+        scans += data[at - 1] == 0xDA
+        if data[at - 1] not in _BARE_MARKERS:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def _chunks(

@@ -200,6 +200,16 @@ def test_what_follows_a_jpeg_is_ignored():
     assert np.array_equal(decode(junk, LIMITS), decode(data, LIMITS))
 
 
+def test_progressive_jpeg_is_decoded_and_endless_scans_are_damage():
+    data = encoded(scene(), "JPEG", progressive=True)
+    assert_close(decode(data, LIMITS), scene(), 4)
+    last = data.rindex(b"\xff\xda")
+    error = rejection(data[:last] + data[last:-2] * 1000 + b"\xff\xd9")
+    assert (error.reason, error.evidence["detail"]) == ("undecodable", "more than 100 scans")
+    # the same bytes after the picture are junk and no scans
+    assert_close(decode(data + data[last:-2] * 1000, LIMITS), scene(), 4)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_animations_are_rejected_and_single_frames_are_not(kind):
     frames = [Image.fromarray(np.roll(scene(), 5 * n, axis=0)) for n in range(3)]
