@@ -18,6 +18,7 @@ from facecore.pipeline.extract import FaceExtractor
 from facecore.pipeline.load import load_extractor
 from facecore.stages.decode import Limits, decode
 from facecore.stages.detect import FaceDetector
+from facecore.stages.workers import Workers
 from facecore.types import Detections, Floats, Image
 from facecore.zoo import registry, yunet
 from facecore.zoo.device import resolve_device
@@ -90,7 +91,7 @@ class FaceService:
             network = registry.load(contract["model"], weights, contract["weights_sha256"])
             if not isinstance(network, yunet.YuNet):
                 raise WeightsError(f"{contract['model']} is not a detector that can be served.")
-            self._detector = FaceDetector(network, device=resolve_device(device))
+            self._detector = FaceDetector(network, workers=Workers(resolve_device(device)))
 
     def faces(self, files: Sequence[bytes]) -> list[dict[str, Any]]:
         """One answer per file, in order; see `signature`."""

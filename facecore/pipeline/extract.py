@@ -10,6 +10,7 @@ import numpy as np
 from facecore.stages.align import align
 from facecore.stages.detect import FaceDetector
 from facecore.stages.embed import FaceEmbedder
+from facecore.stages.workers import Workers
 from facecore.types import Contract, Detections, Embeddings, FaceCrops, Image
 
 
@@ -34,9 +35,12 @@ class ExtractedImage:
 class FaceExtractor:
     """Finds, aligns and embeds all faces of a batch of images of any size."""
 
-    def __init__(self, detector: FaceDetector, embedder: FaceEmbedder) -> None:
+    def __init__(
+        self, detector: FaceDetector, embedder: FaceEmbedder, workers: Workers | None = None
+    ) -> None:
         self.detector = detector
         self.embedder = embedder
+        self._workers = (workers or Workers()).on_cpu()
 
     @property
     def contract(self) -> Contract:
@@ -48,7 +52,7 @@ class FaceExtractor:
         if not images:
             return []
         detections = self.detector.detect(images)
-        crops = align(images, detections)
+        crops = align(images, detections, self._workers)
         vectors = self.embedder.embed(FaceCrops(np.concatenate([c.pixels for c in crops]))).vectors
         per_image = np.split(vectors, np.cumsum([len(c) for c in crops])[:-1])
         return [

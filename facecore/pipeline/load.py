@@ -9,6 +9,7 @@ from facecore.errors import ConfigError
 from facecore.pipeline.extract import FaceExtractor
 from facecore.stages.detect import FaceDetector
 from facecore.stages.embed import FaceEmbedder
+from facecore.stages.workers import Workers
 from facecore.types import Contract
 from facecore.zoo import registry, yunet
 from facecore.zoo.device import resolve_device, resolve_precision, use_threads
@@ -50,7 +51,7 @@ def load_extractor(
     """
     where = resolve_device(device)
     dtype = resolve_precision(precision, where)
-    use_threads(threads)
+    workers = Workers(where, use_threads(threads))
     detector = registry.load("yunet", detector_weights, detector_sha256)
     assert isinstance(detector, yunet.YuNet)  # noqa: S101 (for the type checker)
     dimension = registry.spec(embedder).dimension
@@ -66,11 +67,11 @@ def load_extractor(
     return FaceExtractor(
         FaceDetector(
             detector,
-            device=where,
+            workers=workers,
             score_threshold=score_threshold,
             nms_iou=nms_iou,
             sides_px=sides_px,
             batch_images=batch_images,
         ),
-        FaceEmbedder(network, contract, device=where, dtype=dtype, batch_crops=batch_crops),
+        FaceEmbedder(network, contract, workers=workers, dtype=dtype, batch_crops=batch_crops),
     )

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from facecore.errors import ShapeError
+from facecore.stages.workers import Workers
 from facecore.types import CROP_SIZE, Detections, FaceCrops, Floats, Image
 
 # Where the landmarks lie in the crop (px), in the order of `types.LANDMARK_NAMES`.
@@ -32,7 +33,16 @@ TEMPLATE: Floats = np.array(
 )
 # From this many image pixels per crop pixel on, the face is reduced before it is sampled.
 _REDUCE_FROM = 2.0
-_FACES_AT_ONCE = 16
+_FACES_AT_ONCE = 8
+# (u, v, 1) of every pixel of a crop, row by row.
+_CROP_PIXELS = torch.stack(
+    [
+        torch.arange(CROP_SIZE).repeat(CROP_SIZE),
+        torch.arange(CROP_SIZE).repeat_interleave(CROP_SIZE),
+        torch.ones(CROP_SIZE * CROP_SIZE, dtype=torch.int64),
+    ],
+    1,
+).float()
 
 Doubles = npt.NDArray[np.float64]
 
@@ -62,7 +72,9 @@ def similarity(landmarks: Floats) -> Doubles:
     )
 
 
-def align(images: Sequence[Image], detections: Sequence[Detections]) -> list[FaceCrops]:
+def align(
+    images: Sequence[Image], detections: Sequence[Detections], workers: Workers | None = None
+) -> list[FaceCrops]:
     """One upright crop per detection, image by image; what lies outside an image is black.
 
     Raises:
@@ -80,9 +92,12 @@ def align(images: Sequence[Image], detections: Sequence[Detections]) -> list[Fac
         matrices = similarity(landmarks)
         # Faces of like extent share a batch, so that little of it is padding.
         order = np.argsort(_extent(matrices), kind="stable")
-        for start in range(0, len(order), _FACES_AT_ONCE):
-            chosen = order[start : start + _FACES_AT_ONCE]
+
+        def fill(chosen: npt.NDArray[np.intp]) -> None:
             crops[chosen] = _sample([images[owner[i]] for i in chosen], matrices[chosen])
+
+        # Sampling takes the CPU also beside a GPU: the pictures are there.
+        (workers or Workers()).on_cpu().run(order, _FACES_AT_ONCE, fill)
     ends = np.cumsum([len(found) for found in detections])[:-1]
     return [FaceCrops(part) for part in np.split(crops, ends)]
 
@@ -98,16 +113,16 @@ def _sample(images: Sequence[Image], matrices: Doubles) -> npt.NDArray[np.uint8]
     patches, moved = zip(*map(_patch, images, matrices), strict=True)
     height = max(patch.shape[0] for patch in patches)
     width = max(patch.shape[1] for patch in patches)
-    batch = torch.zeros(len(patches), 3, height, width)
+    batch = torch.zeros(len(patches), height, width, 3, dtype=torch.uint8)
     for slot, patch in zip(batch, patches, strict=True):
-        slot[:, : patch.shape[0], : patch.shape[1]] = torch.from_numpy(patch).permute(2, 0, 1)
-    side = torch.arange(CROP_SIZE, dtype=torch.float64)
-    v, u = torch.meshgrid(side, side, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1)
-    where = pixels @ torch.from_numpy(np.stack(moved)).transpose(1, 2)[:, None]
+        slot[: patch.shape[0], : patch.shape[1]] = torch.from_numpy(patch)
     # grid_sample counts from -1 to 1 between the centres of the outermost pixels.
-    grid = where * (2.0 / torch.tensor([max(width - 1, 1), max(height - 1, 1)])) - 1.0
-    sampled = F.grid_sample(batch, grid.float(), "bilinear", "zeros", align_corners=True)
+    to_unit = np.array([[2.0 / max(width - 1, 1)], [2.0 / max(height - 1, 1)]])
+    unit = np.stack(moved) * to_unit - np.array([0.0, 0.0, 1.0])
+    where = _CROP_PIXELS @ torch.from_numpy(unit.astype(np.float32)).transpose(1, 2)
+    grid = where.view(-1, CROP_SIZE, CROP_SIZE, 2)
+    planes = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    sampled = F.grid_sample(planes, grid, "bilinear", "zeros", align_corners=True)
     crops: npt.NDArray[np.uint8] = sampled.round_().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return crops
 

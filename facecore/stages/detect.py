@@ -19,14 +19,15 @@ import torchvision
 from torch import Tensor
 
 from facecore.errors import ConfigError
-from facecore.stages.halving import run_halving
+from facecore.stages.workers import Workers
 from facecore.types import Detections, Image
 from facecore.zoo import yunet
+from facecore.zoo.placement import place
 
 # Faces of this many pixels at the searched size have the most exact boxes and landmarks.
 _EXACT_PX = (24.0, 256.0)
 # On a CPU, activations of more pixels than this at once fall out of the cache.
-_CPU_PIXELS_AT_ONCE = 8 * 256 * 256
+_CPU_PIXELS_AT_ONCE = 4 * 256 * 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class FaceDetector:
     """Finds faces in batches of images of any size.
 
     Args:
-        model: `yunet.YuNet`, moved to `device`. It computes in float32 everywhere: it is so
+        model: `yunet.YuNet`, copied to the device. It computes in float32 everywhere: it is so
             small that a lower precision gains nothing and only blurs the landmarks.
-        device: where it runs.
+        workers: where and with how many threads it runs.
         score_threshold: candidates below are dropped, 0..1.
         nms_iou: of two boxes overlapping more than this, the better one stays.
         sides_px: longest sides (px) at which each image is searched.
@@ -70,7 +71,7 @@ class FaceDetector:
         self,
         model: yunet.YuNet,
         *,
-        device: torch.device | None = None,
+        workers: Workers | None = None,
         score_threshold: float = 0.6,
         nms_iou: float = 0.3,
         sides_px: Sequence[int] = (320, 1280),
@@ -78,14 +79,15 @@ class FaceDetector:
     ) -> None:
         if not sides_px or min(sides_px) < yunet.MULTIPLE:
             raise ConfigError(f"detection sides must be ≥ {yunet.MULTIPLE} px, got {sides_px}.")
-        self._device = device or torch.device("cpu")
-        self._model = model.to(self._device, torch.float32).eval()
+        self._workers = workers or Workers()
+        self._device = self._workers.device
+        example = (4, 3, 256, 256)
+        self._model = place(model, self._device, torch.float32, example)
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
         self._sides = sorted(set(sides_px), reverse=True)
         self._batch_images = batch_images
 
-    @torch.inference_mode()
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Faces of each image, best score first; coordinates in pixels of that image."""
         by_shape: dict[tuple[int, int], list[_View]] = defaultdict(list)
@@ -98,7 +100,7 @@ class FaceDetector:
             if self._device.type == "cpu":
                 size = max(1, min(size, _CPU_PIXELS_AT_ONCE // (height * width)))
             search = partial(self._search, height=height, width=width)
-            found += run_halving(views, size, search)
+            found += self._workers.run(views, size, search)
         return self._merge(found, len(images))
 
     def _views(self, index: int, image: Image) -> list[_View]:
@@ -116,6 +118,7 @@ class FaceDetector:
             views.append(_View(index, pixels, w / width, h / height))
         return views
 
+    @torch.inference_mode()
     def _search(self, views: list[_View], height: int, width: int) -> _Found:
         batch = torch.zeros(len(views), height, width, 3, dtype=torch.uint8)
         for slot, view in zip(batch, views, strict=True):

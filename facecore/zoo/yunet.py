@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from facecore.errors import WeightsError
 from facecore.zoo.onnx_import import Layer
+from facecore.zoo.placement import ConvReLU
 from facecore.zoo.registry import register_model
 
 STRIDES = (8, 16, 32)
@@ -31,10 +32,10 @@ _FEATURES_AFTER = (6, 8, 10)
 class _Separable(nn.Module):
     """Pointwise then depthwise 3×3; YuNet has no activation between the two."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, last: type[nn.Conv2d] = ConvReLU) -> None:
         super().__init__()
         self.pointwise = nn.Conv2d(inputs, outputs, 1)
-        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
+        self.depthwise = last(outputs, outputs, 3, padding=1, groups=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.depthwise(self.pointwise(x))
@@ -89,17 +90,17 @@ class YuNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.stem = ConvReLU(3, 16, 3, stride=2, padding=1)
         self.backbone = nn.ModuleList(_Separable(a, b) for a, b in _WIDTHS)
         self.lateral = nn.ModuleList(_Separable(64, 64) for _ in STRIDES)
-        self.heads = nn.ModuleList(_Separable(64, CHANNELS) for _ in STRIDES)
+        self.heads = nn.ModuleList(_Separable(64, CHANNELS, nn.Conv2d) for _ in STRIDES)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last)
-        x = F.relu_(self.stem(x))
+        x = images.to(torch.float32).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
         features: list[Tensor] = []
         for index, block in enumerate(self.backbone):
-            x = F.relu_(block(x))
+            x = block(x)
             if index in _FEATURES_AFTER:
                 features.append(x)
             if index in _POOL_AFTER:
@@ -110,7 +111,7 @@ class YuNet(nn.Module):
             y = features[level]
             if above is not None:
                 y = y + F.interpolate(above, scale_factor=2.0, mode="nearest")
-            above = F.relu_(self.lateral[level](y))
+            above = self.lateral[level](y)
             # [n, 16, h, w] channels_last is [n, h * w, 16] already.
             levels.append(self.heads[level](above).permute(0, 2, 3, 1).flatten(1, 2))
         return torch.cat(levels[::-1], 1).float()
