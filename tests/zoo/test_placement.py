@@ -1,0 +1,42 @@
+import torch
+from torch import nn
+
+from facecore.zoo.placement import ConvReLU, place
+
+CPU = torch.device("cpu")
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        ConvReLU(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    )
+
+
+class FromBytes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = network()
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x):
+        return self.layers(x * self.scale)
+
+
+def test_placing_computes_the_same_for_any_size():
+    original = FromBytes().eval()
+    placed = place(original, CPU, torch.float32, (1, 3, 32, 32))
+    for shape in ((1, 3, 32, 32), (3, 3, 64, 96)):
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        with torch.inference_mode():
+            torch.testing.assert_close(placed(pixels), original(pixels), rtol=1e-4, atol=1e-2)
+
+
+def test_the_original_is_untouched():
+    original = FromBytes()
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    place(original, CPU, torch.bfloat16, (1, 3, 32, 32))
+    after = original.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert after["layers.0.weight"].dtype == torch.float32
