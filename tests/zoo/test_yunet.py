@@ -46,8 +46,8 @@ def test_every_cell_agrees(network, picture, reference):
 
 
 def test_scores_are_the_geometric_mean(reference):
-    raw = torch.from_numpy(reference.copy())
-    raw[:, :2] = torch.logit(raw[:, :2].clamp(1e-6, 1 - 1e-6))
+    raw = torch.from_numpy(reference).double()
+    raw[:, :2] = torch.logit(raw[:, :2].clamp(1e-12, 1 - 1e-12))
     expected = np.sqrt(reference[:, 0] * reference[:, 1])
     np.testing.assert_allclose(yunet.scores(raw), expected, atol=1e-4)
 
