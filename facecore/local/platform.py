@@ -77,8 +77,8 @@ class Platform:
                 if orphans:
                     on_progress("platform", f"ended {orphans} processes of a killed platform")
                 stack = self._stack(new_ports=True)
-                self._write_environment(stack)
                 stack.supervisor.start(stack.programs())
+            self._write_environment(stack)
             stack.start(wanted, on_progress)
 
     def down(self, on_progress: Progress = _silent) -> None:
