@@ -1,0 +1,141 @@
+"""Every DAG file: loads fast and without errors, and says who, what, when and how often."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "dags").glob("*.py"))
+MOST_SECONDS = 2.0
+MOST_STATEMENTS = 5
+
+_DESCRIBE = """
+import json, sys, time
+import airflow.sdk, airflow.dag_processing.dagbag
+from airflow.dag_processing.dagbag import DagBag
+began = time.process_time()
+bag = DagBag(sys.argv[1])
+seconds = time.process_time() - began
+heavy = {"torch", "mlflow", "great_expectations", "pandas", "sklearn"}
+print(json.dumps({
+    "errors": bag.import_errors,
+    "seconds": seconds,
+    "heavy": sorted(heavy & set(sys.modules)),
+    "dags": [{
+        "id": d.dag_id, "tags": sorted(d.tags), "doc": d.doc_md or "", "catchup": d.catchup,
+        "max_active_runs": d.max_active_runs,
+        "timeout": d.dagrun_timeout is not None,
+        "params": {
+            name: {**d.params.get_param(name).schema,
+                   "description": d.params.get_param(name).description}
+            for name in d.params
+        },
+        "tasks": [{
+            "id": t.task_id, "owner": t.owner, "retries": t.retries,
+            "timeout": t.execution_timeout is not None, "pool": t.pool, "queue": t.queue,
+            "policy": bool(getattr(t, "has_retry_policy", False)),
+        } for t in d.tasks],
+    } for d in bag.dags.values()],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """File name → what Airflow reads from it, each in a process of its own."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "PYTHONPATH": str(ROOT / "dags"),
+    }
+    found = {}
+    for path in FILES:
+        done = subprocess.run(
+            [sys.executable, "-c", _DESCRIBE, str(path)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[path.name] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def names() -> list[str]:
+    return [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_loads_without_errors_and_without_heavy_imports(
+    described: dict[str, Any], name: str
+) -> None:
+    found = described[name]
+    assert found["errors"] == {}
+    assert [dag["id"] for dag in found["dags"]] == [name.removesuffix(".py")]
+    # The scheduler parses these files all day: nothing of what tasks need is imported.
+    assert found["heavy"] == []
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_loads_in_less_than_two_seconds(described: dict[str, Any], name: str) -> None:
+    # Processor time of this process, so that a busy machine does not decide.
+    assert described[name]["seconds"] < MOST_SECONDS
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_says_what_it_is(described: dict[str, Any], name: str) -> None:
+    (dag,) = described[name]["dags"]
+    assert "facecore" in dag["tags"]
+    assert len(dag["doc"]) > 200
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] <= 2
+    assert dag["timeout"]
+    for title, schema in dag["params"].items():
+        assert schema.get("title"), title
+        assert schema.get("description"), title
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_task_has_owner_retries_and_a_limit(described: dict[str, Any], name: str) -> None:
+    for task in described[name]["dags"][0]["tasks"]:
+        assert task["owner"] == "face-platform", task
+        assert task["retries"] >= 2, task
+        assert task["timeout"], task
+        assert task["policy"], task
+
+
+def test_device_work_has_a_pool_and_a_queue(described: dict[str, Any]) -> None:
+    tasks = {t["id"]: t for t in described["extract_faces.py"]["dags"][0]["tasks"]}
+    assert (tasks["shard.extract_shard"]["pool"], tasks["shard.extract_shard"]["queue"]) == (
+        "gpu",
+        "gpu",
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_tasks_are_declarations_of_a_few_lines(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        decorators = {
+            d.func.id if isinstance(d, ast.Call) and isinstance(d.func, ast.Name) else ""
+            for d in node.decorator_list
+        }
+        if "task" in decorators:
+            assert len(node.body) <= MOST_STATEMENTS, node.name
+            first = node.body[0]
+            assert isinstance(first, ast.ImportFrom), f"{node.name} imports its job first"
+            assert first.module == "facecore.jobs"
