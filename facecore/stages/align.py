@@ -85,6 +85,8 @@ def align(
     for found in detections:
         if found.landmarks is None:
             raise ShapeError("landmarks", "float32 [n, 5, 2]", "none")
+    if not detections:
+        return []
     owner = [i for i, found in enumerate(detections) for _ in range(len(found))]
     crops = np.empty((len(owner), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     if owner:

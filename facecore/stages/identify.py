@@ -140,6 +140,7 @@ def _best_people(
     for start in range(0, len(faces), _GALLERY_BLOCK):
         block = faces[start : start + _GALLERY_BLOCK].to(probes.device)
         of_block = columns[start : start + _GALLERY_BLOCK]
-        per_person.index_reduce_(1, of_block, probes @ block.T, "amax")
+        index = of_block.expand(len(probes), -1)
+        per_person.scatter_reduce_(1, index, probes @ block.T, "amax")
     scores, indices = per_person.topk(wanted, dim=1)
     return scores.clamp(-1.0, 1.0).cpu(), indices.cpu()
