@@ -12,6 +12,7 @@ after people were enrolled; what a human decided is never overwritten.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, task, task_group
 
@@ -41,7 +42,7 @@ from _shared.lineage import run_context
 )
 def extract_faces() -> None:
     @task(**PLANNING)
-    def plan_shards(params: dict) -> list[int]:
+    def plan_shards(params: dict[str, Any]) -> list[int]:
         from facecore.jobs import extract
 
         return extract.plan(run_context(), params["max_shards"])
@@ -55,7 +56,7 @@ def extract_faces() -> None:
             return extract.extract_shard(run_context(), shard_id)
 
         @task(**SHARD_MATCH)
-        def identify_shard(shard_id: int) -> dict:
+        def identify_shard(shard_id: int) -> dict[str, Any]:
             from facecore.jobs import identify
 
             return identify.identify_shard(run_context(), shard_id)
@@ -63,7 +64,7 @@ def extract_faces() -> None:
         identify_shard(extract_shard(shard_id))
 
     @task(**PLANNING, outlets=[FACES])
-    def publish_faces(shard_ids: list[int], outlet_events: dict) -> dict:
+    def publish_faces(shard_ids: list[int], outlet_events: dict[Any, Any]) -> dict[str, Any]:
         from facecore.jobs import extract
 
         counts = extract.summarise(list(shard_ids))

@@ -14,6 +14,7 @@ a wrong clock). The task's log has the statistics; nothing was lost. Decide with
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, task
 
@@ -55,7 +56,7 @@ from _shared.lineage import run_context
 )
 def ingest_images() -> None:
     @task(**PLANNING)
-    def plan_shards(params: dict) -> list[int]:
+    def plan_shards(params: dict[str, Any]) -> list[int]:
         from facecore.jobs import ingest
 
         return ingest.plan(run_context(), params["prefix"], params["page_limit"])
@@ -67,7 +68,9 @@ def ingest_images() -> None:
         return ingest.ingest_shard(run_context(), shard_id)
 
     @task(**SHARD_IO, outlets=[ACCEPTED_IMAGES])
-    def validate_images(shard_ids: list[int], params: dict, outlet_events: dict) -> dict:
+    def validate_images(
+        shard_ids: list[int], params: dict[str, Any], outlet_events: dict[Any, Any]
+    ) -> dict[str, Any]:
         from facecore.jobs import validate
 
         counts = validate.validate_shards(

@@ -8,6 +8,7 @@ the report of each past day. Re-running a period replaces its report with the sa
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, task
 
@@ -43,7 +44,9 @@ from _shared.lineage import run_context
 )
 def report_analytics() -> None:
     @task(**REPORTING, outlets=[REPORTS])
-    def build_report(params: dict, dag_run: object, outlet_events: dict) -> dict:
+    def build_report(
+        params: dict[str, Any], dag_run: object, outlet_events: dict[Any, Any]
+    ) -> dict[str, Any]:
         from facecore.jobs import report
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]

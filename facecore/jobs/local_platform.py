@@ -9,7 +9,7 @@ from typing import Any
 
 from facecore.config import settings
 from facecore.errors import FacecoreError
-from facecore.jobs.setup import set_up
+from facecore.jobs.setup import prepare_stores, register_models
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.local.status import PlatformStatus
@@ -19,11 +19,17 @@ Say = Callable[[str, str], None]
 
 
 def start(home: Path, repo: Path, say: Say) -> Platform:
-    """Start every part, then bring its stores into the state jobs expect."""
+    """Start every part and bring its stores into the state jobs expect.
+
+    Tables and buckets are there before Airflow, whose schedules begin at once.
+    """
     platform = Platform(home, repo)
-    platform.up(on_progress=say)
+    platform.up(["postgres", "s3"], on_progress=say)
     settings.cache_clear()  # the platform has just written them
-    set_up(on_progress=lambda message: say("setup", message))
+    stores = Stores()
+    say("setup", f"catalogue at revision {prepare_stores(stores)}")
+    platform.up(on_progress=say)
+    say("setup", f"models {', '.join(register_models(stores))}")
     return platform
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from facecore.errors import NotFound
@@ -31,24 +30,35 @@ def set_up(
 ) -> SetUp:
     """Migrate the catalogue, create buckets, register the default models and activate them.
 
-    Models are activated only where none is active: a promotion is never undone.
-
     Raises:
         WeightsError: the default weights cannot be had from any mirror.
         StoreError: a store cannot be used.
     """
     stores = stores or Stores()
-    with ThreadPoolExecutor(2, "set-up") as pool:
-        migrating = pool.submit(schema.migrate, stores.settings.database)
-        stores.objects.ensure_buckets()
-        on_progress("registering the default models")
-        registered = register_default_pack(
-            stores.registry, stores.settings.cache, stores.settings.model_dir
-        )
-        revision = migrating.result()
+    on_progress("migrating the catalogue, creating buckets")
+    revision = prepare_stores(stores)
+    on_progress("registering the default models")
+    return SetUp(revision, register_models(stores))
+
+
+def prepare_stores(stores: Stores) -> str:
+    """What every task needs before it can start: tables and buckets. Returns the revision."""
+    revision = schema.migrate(stores.settings.database)
+    stores.objects.ensure_buckets()
+    return revision
+
+
+def register_models(stores: Stores) -> tuple[str, ...]:
+    """Register the default models, and activate them where no model is active.
+
+    A promotion is never undone. Returns name/version of each.
+    """
+    registered = register_default_pack(
+        stores.registry, stores.settings.cache, stores.settings.model_dir
+    )
     for info in registered:
         _activate_first(stores, info)
-    return SetUp(revision, tuple(f"{info.name}/{info.version}" for info in registered))
+    return tuple(f"{info.name}/{info.version}" for info in registered)
 
 
 def _activate_first(stores: Stores, info: ModelVersionInfo) -> None:

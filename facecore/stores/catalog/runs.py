@@ -101,8 +101,12 @@ def get(tx: Transaction, run_id: str) -> Run:
     return Run(*row)
 
 
-def latest(tx: Transaction, limit: int = 20) -> list[Run]:
-    """The most recently started runs, newest first."""
+def latest(tx: Transaction, limit: int = 20, *, stage: str | None = None) -> list[Run]:
+    """The most recently started runs, of one stage or of all, newest first."""
     with tx.cursor() as cursor:
-        cursor.execute(f"SELECT {_COLUMNS} FROM run ORDER BY started_at DESC, id LIMIT %s", [limit])
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM run WHERE %s::text IS NULL OR stage = %s "
+            "ORDER BY started_at DESC, id LIMIT %s",
+            [stage, stage, limit],
+        )
         return [Run(*row) for row in cursor]
