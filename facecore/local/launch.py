@@ -14,6 +14,7 @@ import json
 import os
 import pwd
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,25 @@ def end(processes: list[psutil.Process], patience_s: float) -> None:
                 process.send_signal(2)  # SIGINT: fast shutdown
             else:
                 process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
+    alive = _await_end(processes, patience_s)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    _await_end(alive, 5.0)
+
+
+def _await_end(processes: list[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Those that still run afterwards. A zombie has ended, even if nobody asks how."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        alive = []
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(process)
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.05)
 
 
 def _drop_to(user: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -37,12 +38,22 @@ class Look:
     @classmethod
     def listening(cls, platform: Platform) -> dict[int, str]:
         """Port → address of every listening TCP socket."""
-        return {
-            connection.laddr.port: connection.laddr.ip
-            for process in cls.processes(platform)
-            for connection in process.net_connections(kind="inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        found = {}
+        for process in cls.processes(platform):
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+                for connection in process.net_connections(kind="inet"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        found[connection.laddr.port] = connection.laddr.ip
+        return found
+
+    @classmethod
+    def arguments(cls, platform: Platform) -> str:
+        """What `ps` shows to everyone."""
+        lines = []
+        for process in cls.processes(platform):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                lines.append(" ".join(process.cmdline()))
+        return "\n".join(lines)
 
     @staticmethod
     def s3(settings: S3Settings) -> Minio:

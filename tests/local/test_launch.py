@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,5 +73,5 @@ def test_one_that_ignores_the_request_is_killed() -> None:
     assert process.stdout is not None
     process.stdout.readline()
     launch.end([psutil.Process(process.pid)], patience_s=0.3)
-    assert not psutil.pid_exists(process.pid)
+    assert process.wait(timeout=5) == -signal.SIGKILL
     process.communicate()
