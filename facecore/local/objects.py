@@ -105,6 +105,10 @@ class ObjectsPart:
                 # It spends 15 s closing its own subscriptions. Every write it confirmed is with
                 # the kernel by then, so there is nothing to wait for.
                 stop_wait_s=3,
+                stale=tuple(
+                    Path(f"/tmp/seaweedfs-{server}-grpc-{ports[f'{server}_grpc']}.sock")  # noqa: S108
+                    for server in ("master", "volume", "filer", "s3")
+                ),
             )
         ]
 

@@ -31,7 +31,7 @@ class Program:
         order: started lowest first, stopped highest first.
         stop_signal, stop_wait_s: how it is asked to end, and how long before it is killed.
         data: folder by which a leftover of this program is recognised, beside its environment.
-        stale: files to remove once no leftover runs.
+        stale: files a killed process leaves behind, removed before it starts and after it ended.
     """
 
     name: str

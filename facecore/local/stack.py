@@ -181,6 +181,9 @@ class Stack:
         orphans = self.supervisor.end_orphans(self.postgres.data)
         if orphans:
             on_progress("platform", f"ended {orphans} leftover processes")
+        for program in self.programs():
+            for path in program.stale:
+                path.unlink(missing_ok=True)
 
     # --- look ---
 

@@ -116,6 +116,9 @@ def test_down_leaves_nothing_and_up_remembers_the_ports(own: Platform, look: Any
     own.down()
     assert not [process for process in before if process.is_running()]
     assert look.alive(own) == []
+    stale = [path for program in own._started().programs() for path in program.stale]
+    assert len(stale) == 5
+    assert not [path for path in stale if path.exists()]
     assert not own.status().running
     own.down()  # and again
     own.up(["postgres", "s3"])
