@@ -9,6 +9,7 @@ BatchNorm is folded into the convolutions and the final linear layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ _BLOCKS = (
     (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
 _LAST_SIDE = 7
+_EARLY_LAYERS = 8
+_EARLY_CROPS_ON_CPU = 2
 
 
 class _ConvPReLU(nn.Module):
@@ -88,7 +91,19 @@ class SFace(nn.Module):
         self.head = nn.Linear(_LAST_SIDE * _LAST_SIDE * channels, DIMENSION)
 
     def forward(self, crops: Tensor) -> Tensor:
-        x = (crops.to(self.head.weight.dtype) - 127.5) * (1.0 / 128.0)
-        x = self.trunk(x.contiguous(memory_format=torch.channels_last))
+        # The first layers hold megabytes of activations per crop: on a CPU, two crops at a time
+        # keep them in the cache. The later ones hold the weights: more crops share those.
+        step = _EARLY_CROPS_ON_CPU if crops.device.type == "cpu" else max(1, len(crops))
+        x = torch.cat([self._early(part) for part in torch.split(crops, step)])
+        for layer in islice(self.trunk, _EARLY_LAYERS, None):
+            x = layer(x)
         x = self.head(x.permute(0, 2, 3, 1).flatten(1))
         return F.normalize(x.float(), dim=1)
+
+    def _early(self, crops: Tensor) -> Tensor:
+        """Down to 28×28 positions."""
+        x = (crops.to(self.head.weight.dtype) - 127.5) * (1.0 / 128.0)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in islice(self.trunk, _EARLY_LAYERS):
+            x = layer(x)
+        return x
