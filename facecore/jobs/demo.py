@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from facecore.errors import PlatformError, UsageError
+from facecore.config import settings
+from facecore.errors import PlatformError
 from facecore.jobs.demo_sets import DemoSet, dataset_set, folder_set, sample_set
 from facecore.jobs.enroll import Enrolment, enroll
 from facecore.jobs.lineage import command_context
@@ -58,16 +60,18 @@ def run_demo(
         UsageError: the folder or dataset cannot be used.
         PlatformError: a part did not start, or a DAG run failed.
     """
-    if images is not None and not images.is_dir():
-        raise UsageError(f"{images} is not a folder.", remedy="Give IMAGES=/some/folder.")
     outcome = DemoOutcome("")
-    with _timed(outcome, "start the platform"):
-        platform = start(home, repo, say)
+    with ThreadPoolExecutor(1, "prepare") as pool:
+        preparing = pool.submit(_choose, images, dataset)
+        if images is not None or dataset is not None:
+            preparing.result()  # a wrong folder is told before anything is started
+        with _timed(outcome, "start the platform"):
+            platform = start(home, repo, say)
+        with _timed(outcome, "prepare the images"):
+            chosen = preparing.result()
     stores = Stores()
-    with _timed(outcome, "prepare the images"):
-        chosen = _choose(stores, images, dataset)
-        outcome.name = chosen.name
-        say("images", f"{chosen.name}: {chosen.size:,} to deliver, {len(chosen.gallery)} to enrol")
+    outcome.name = chosen.name
+    say("images", f"{chosen.name}: {chosen.size:,} to deliver, {len(chosen.gallery)} to enrol")
     with _timed(outcome, "enrol"):
         _enroll(stores, chosen, outcome, say)
     with _timed(outcome, "deliver"):
@@ -89,12 +93,12 @@ def run_demo(
     return outcome, platform.endpoints()
 
 
-def _choose(stores: Stores, images: Path | None, dataset: str | None) -> DemoSet:
+def _choose(images: Path | None, dataset: str | None) -> DemoSet:
     if images is not None:
         return folder_set(images)
     if dataset is not None:
-        return dataset_set(dataset, stores.settings)
-    return sample_set(stores.settings.cache)
+        return dataset_set(dataset, settings())
+    return sample_set(settings().cache)
 
 
 def _enroll(stores: Stores, chosen: DemoSet, outcome: DemoOutcome, say: Say) -> None:

@@ -31,10 +31,16 @@ class RunContext:
     @property
     def run_id(self) -> str:
         """Key of the run row: the same for the same task, map index and try."""
-        text = "\0".join(
-            (self.dag_id, self.dag_run_id, self.task_id, str(self.map_index), str(self.try_number))
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self._id_of_try(self.try_number)
+
+    @property
+    def earlier_run_ids(self) -> list[str]:
+        """Keys of the run rows of this task's earlier tries."""
+        return [self._id_of_try(number) for number in range(1, self.try_number)]
+
+    def _id_of_try(self, number: int) -> str:
+        parts = (self.dag_id, self.dag_run_id, self.task_id, str(self.map_index), str(number))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -70,6 +76,7 @@ def recorded(
     """Record one run: started now, done with its counts, or failed with its error."""
     run = Run(context.run_id)
     with catalog.transaction() as tx:
+        runs.close_lost(tx, context.earlier_run_ids)
         runs.start(
             tx,
             runs.RunRow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
@@ -89,6 +89,17 @@ def finish(
         )  # fmt: skip
         if cursor.rowcount == 0:
             raise NotFound("run", run_id)
+
+
+def close_lost(tx: Transaction, run_ids: Sequence[str]) -> int:
+    """Runs that never said how they ended (their process was killed) → failed; how many."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "UPDATE run SET state = 'failed', error = 'ended without a word; it was tried again', "
+            "finished_at = clock_timestamp() WHERE id = ANY(%s) AND state = 'running'",
+            [list(run_ids)],
+        )
+        return cursor.rowcount
 
 
 def get(tx: Transaction, run_id: str) -> Run:

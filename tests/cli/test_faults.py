@@ -1,0 +1,130 @@
+"""A user's mistake or a store that is down ends with a sentence, never with a stack trace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facecore.config import DatabaseSettings, S3Settings
+from facecore.jobs.setup import prepare_stores
+from facecore.jobs.stores import Stores
+
+Facecore = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def told(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    flat = " ".join(done.stderr.split())
+    for word in words:
+        assert word in flat, done.stderr
+
+
+@pytest.fixture(scope="module")
+def ready(postgres: DatabaseSettings, s3: S3Settings) -> dict[str, str]:
+    """Settings of a catalogue with tables and of buckets that exist."""
+    from facecore.config import Settings
+
+    prepare_stores(Stores(Settings(database=postgres, s3=s3)))
+    return {
+        "FACECORE_DATABASE__HOST": postgres.host,
+        "FACECORE_DATABASE__PORT": str(postgres.port),
+        "FACECORE_DATABASE__NAME": postgres.name,
+        "FACECORE_DATABASE__USER": postgres.user,
+        "FACECORE_DATABASE__PASSWORD": postgres.password.get_secret_value(),
+        "FACECORE_S3__ENDPOINT": s3.endpoint,
+        "FACECORE_S3__ACCESS_KEY": s3.access_key,
+        "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
+    }
+
+
+def test_ingest_of_nothing_is_done_at_once(facecore: Facecore, ready: dict[str, str]) -> None:
+    done = facecore("ingest", "--json", **ready)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"shards": 0}
+
+
+def test_an_unreachable_database(facecore: Facecore, ready: dict[str, str]) -> None:
+    done = facecore("ingest", **ready | {"FACECORE_DATABASE__PORT": "1"})
+    told(done, 1, "PostgreSQL at 127.0.0.1:1", "cannot be reached", "facecore status")
+
+
+def test_a_wrong_database_password(facecore: Facecore, ready: dict[str, str]) -> None:
+    done = facecore("ingest", **ready | {"FACECORE_DATABASE__PASSWORD": "not-the-password"})
+    told(done, 2, "refused user", "FACECORE_DATABASE__PASSWORD")
+    assert "not-the-password" not in done.stderr
+
+
+def test_an_unreachable_object_store(facecore: Facecore, ready: dict[str, str]) -> None:
+    done = facecore("ingest", **ready | {"FACECORE_S3__ENDPOINT": "http://127.0.0.1:1"})
+    told(done, 1, "S3 at http://127.0.0.1:1", "facecore status")
+
+
+def test_a_wrong_object_store_secret(facecore: Facecore, ready: dict[str, str]) -> None:
+    done = facecore("ingest", **ready | {"FACECORE_S3__SECRET_KEY": "not-the-secret"})
+    told(done, 2, "refused access key", "FACECORE_S3__SECRET_KEY")
+    assert "not-the-secret" not in done.stderr
+
+
+def test_an_unreachable_registry(facecore: Facecore, ready: dict[str, str], tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"anything")
+    settings = ready | {"FACECORE_MLFLOW__TRACKING_URI": "http://127.0.0.1:1"}
+    done = facecore("enroll", "--person", "A", str(photo), **settings)
+    told(done, 1, "MLflow")
+
+
+def test_an_invalid_setting_is_named(facecore: Facecore) -> None:
+    done = facecore("models", FACECORE_EXTRACT__DEVICE="tpu")
+    told(done, 2, "FACECORE_EXTRACT__DEVICE")
+
+
+def test_a_device_that_is_not_there(facecore: Facecore, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.fail("run this test where there is no CUDA device")
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "A_0001.jpg").write_bytes(b"x")
+    (tmp_path / "pairs").write_text("2\t1\nA\t1\t1\nA\t1\tA\t1\nA\t1\t1\nA\t1\tA\t1\n")
+    done = facecore(
+        "evaluate", "verification", "--images", str(tmp_path), "--pairs", str(tmp_path / "pairs"),
+        "--model", "default", FACECORE_EXTRACT__DEVICE="cuda",
+    )  # fmt: skip
+    told(done, 2, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["report", "--start", "yesterday"], ["'yesterday' is not a date"]),
+        (["report", "--start", "2026-11-02", "--end", "2026-11-01"], ["ends before it begins"]),
+        (["demo", "--images", "/nowhere"], ["/nowhere", "does not exist"]),
+        (["demo", "--images", ".", "--dataset", "lfw"], ["exclude each other"]),
+        (["demo", "--dataset", "mnist"], ["'mnist' is not known"]),
+    ],
+)
+def test_wrong_arguments(facecore: Facecore, args: list[str], words: list[str]) -> None:
+    told(facecore(*args), 2, *words)
+
+
+def test_unknown_commands_and_options_exit_with_2(facecore: Facecore) -> None:
+    assert facecore("explode").returncode == 2
+    assert facecore("status", "--nonsense").returncode == 2
+
+
+def test_status_of_a_platform_that_was_never_started(facecore: Facecore) -> None:
+    done = facecore("status", "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["platform"]["running"] is False
+    assert document["catalog"] is None
+
+
+def test_version(facecore: Facecore) -> None:
+    assert facecore("--version").stdout.strip() == "0.1.0"
