@@ -28,12 +28,13 @@ def test_a_run_is_recorded_with_counts_and_models(stores: Stores) -> None:
 
 
 def test_a_failure_is_recorded_and_passed_on(stores: Stores) -> None:
-    with (
-        pytest.raises(UsageError, match="wrong"),
-        recorded(stores.catalog, CONTEXT, "stage") as run,
-    ):
-        run.counts = {"seen": 1}
-        raise UsageError("wrong")
+    def fail() -> None:
+        with recorded(stores.catalog, CONTEXT, "stage") as run:
+            run.counts = {"seen": 1}
+            raise UsageError("wrong")
+
+    with pytest.raises(UsageError, match="wrong"):
+        fail()
     with stores.catalog.transaction() as tx:
         row = runs.get(tx, CONTEXT.run_id)
     assert (row.state, row.counts, row.error) == ("failed", {"seen": 1}, "UsageError: wrong")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extras import execute_values
 
-from facecore.errors import NotFound, ShapeError, UsageError
+from facecore.errors import NotFound, UsageError
 from facecore.stores.catalog import faces, models
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Floats, Match, Outcome
