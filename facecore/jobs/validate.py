@@ -10,6 +10,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,11 @@ def validate_shards(
             result = run_gate(
                 frame, stores.settings.gate, Path(folder), run_name=context.dag_run_id
             )
-            run.counts = dict(result.statistics)
-            run.counts["data_docs"] = _publish(stores, context, Path(folder), result)
+            published = _publish(stores, context, Path(folder), result)
+        run.counts = {**result.statistics, "data_docs": published}
         if batch_checks:
-            result.require_healthy()
+            # The error names what outlives this task, not the temporary folder.
+            replace(result, data_docs=Path(published)).require_healthy()
         _apply(stores, run, waiting, result)
         logger.info("validated %d images: %s", len(waiting), run.counts)
         return {"accepted": len(result.accepted), "quarantined": len(result.rejected)}

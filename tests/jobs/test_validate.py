@@ -94,6 +94,7 @@ def test_a_broken_batch_stops_the_run_and_loses_nothing(
 
     assert caught.value.statistics["rejected"] == 18
     assert caught.value.failed
+    assert stores.objects.exists("reports", caught.value.data_docs)
     assert "75" in str(caught.value)
     with stores.catalog.transaction() as tx:
         assert summarise(tx).images["stored"] == 24
