@@ -74,4 +74,5 @@ def load_extractor(
             batch_images=batch_images,
         ),
         FaceEmbedder(network, contract, workers=workers, dtype=dtype, batch_crops=batch_crops),
+        workers,
     )

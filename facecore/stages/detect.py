@@ -28,6 +28,7 @@ from facecore.zoo.placement import place
 _EXACT_PX = (24.0, 256.0)
 # On a CPU, activations of more pixels than this at once fall out of the cache.
 _CPU_PIXELS_AT_ONCE = 4 * 256 * 256
+_IMAGES_REDUCED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,15 @@ class FaceDetector:
         self._model = place(model, self._device, torch.float32, example)
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
-        self._sides = sorted(set(sides_px), reverse=True)
+        self._sides = tuple(sides_px)
         self._batch_images = batch_images
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Faces of each image, best score first; coordinates in pixels of that image."""
         by_shape: dict[tuple[int, int], list[_View]] = defaultdict(list)
-        for index, image in enumerate(images):
-            for view in self._views(index, image):
+        reducing = self._workers.on_cpu()
+        for few in reducing.run(list(enumerate(images)), _IMAGES_REDUCED_AT_ONCE, self._views):
+            for view in few:
                 by_shape[_padded(view.pixels)].append(view)
         found: list[_Found] = []
         for (height, width), views in by_shape.items():
@@ -103,19 +105,18 @@ class FaceDetector:
             found += self._workers.run(views, size, search)
         return self._merge(found, len(images))
 
-    def _views(self, index: int, image: Image) -> list[_View]:
-        """The sizes at which one image is searched, each made from the next larger one."""
-        height, width = image.shape[:2]
-        longest = max(height, width)
-        pixels = torch.from_numpy(np.ascontiguousarray(image))
+    def _views(self, images: list[tuple[int, Image]]) -> list[_View]:
+        """The sizes at which numbered images are searched, each made from the next larger."""
         views: list[_View] = []
-        for side in self._sides:
-            goal = min(side, longest)
-            if views and goal == max(views[-1].pixels.shape[:2]):
-                continue
-            h, w = (max(1, round(length * goal / longest)) for length in (height, width))
-            pixels = _resized(pixels, h, w)
-            views.append(_View(index, pixels, w / width, h / height))
+        for index, image in images:
+            height, width = image.shape[:2]
+            longest = max(height, width)
+            pixels = torch.from_numpy(np.ascontiguousarray(image))
+            # Sides above the image's own all mean: as it is.
+            for goal in sorted({min(side, longest) for side in self._sides}, reverse=True):
+                h, w = (max(1, round(length * goal / longest)) for length in (height, width))
+                pixels = _resized(pixels, h, w)
+                views.append(_View(index, pixels, w / width, h / height))
         return views
 
     @torch.inference_mode()

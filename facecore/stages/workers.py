@@ -53,7 +53,7 @@ class Workers:
         if self.device.type != "cpu":
             return run_halving(items, size, compute)
         batches = [items[start : start + size] for start in range(0, len(items), size)]
-        if self._threads == 1 or len(batches) < 2:
+        if self._threads == 1:
             return [compute(batch) for batch in batches]
         return list(self._executor().map(compute, batches))
 

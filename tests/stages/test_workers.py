@@ -28,9 +28,10 @@ def test_results_come_in_order_from_several_threads():
     assert len(seen) == 2
 
 
-def test_a_single_batch_stays_in_the_callers_thread():
+def test_one_thread_is_the_callers():
     here = threading.current_thread()
-    assert Workers(threads=4).run([1, 2], 2, lambda _: threading.current_thread()) == [here]
+    workers = Workers(threads=1)
+    assert workers.run([1, 2], 1, lambda _: threading.current_thread()) == [here, here]
 
 
 def test_errors_reach_the_caller():
