@@ -8,7 +8,8 @@ task is safe: an image that is known is not stored again, a finished shard is no
 
 **When `validate_images` fails**, a whole batch looks broken (too many rejects, a stuck camera,
 a wrong clock). The task's log has the statistics; nothing was lost. Decide with
-`facecore validate --accept-batch` or clear the task after the cause is gone.
+`facecore validate --accept-batch` (then trigger `extract_faces`), or clear the task after the
+cause is gone.
 """
 
 from __future__ import annotations

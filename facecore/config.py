@@ -183,6 +183,12 @@ def home_dir() -> Path:
     return Path(os.environ.get("FACECORE_HOME") or "var").absolute()
 
 
+def exported_store_settings() -> list[str]:
+    """Names of environment variables that lead to other stores than the embedded platform's."""
+    groups = ("FACECORE_DATABASE__", "FACECORE_S3__", "FACECORE_MLFLOW__")
+    return sorted(name for name in os.environ if name.upper().startswith(groups))
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once.

@@ -1,8 +1,9 @@
 """Every asset of the platform: the edges of the data flow.
 
-    landing → accepted_images → faces → reports
+    ingest_images → accepted_images → extract_faces → faces
+    report_analytics → reports
 
-A DAG that finishes its part emits the asset; the next one is scheduled on it.
+A DAG that finishes its part emits the asset; `extract_faces` is scheduled on accepted images.
 """
 
 from __future__ import annotations

@@ -7,21 +7,24 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from facecore import errors
+
 OWNER = "face-platform"
 GPU_POOL = "gpu"
 
 # A retry cannot help when a person has to change something first: a setting, a password, a
-# broken batch, wrong weights. Everything else (a store that is down, a killed worker) is retried.
+# broken batch, wrong weights. The errors themselves say so. Everything else (a store that is
+# down, a killed worker, a defect) is tried again.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
-        RetryRule(exception=f"facecore.errors.{name}", action=RetryAction.FAIL, reason=reason)
-        for name, reason in {
-            "UsageError": "the call, a setting or a credential is wrong",
-            "QualityGateFailed": "the batch needs a human decision",
-            "ContractMismatch": "the vectors come from different models",
-            "WeightsError": "the weights are missing or not the published ones",
-            "NotFound": "what was asked for does not exist",
-        }.items()
+        RetryRule(
+            exception=f"{errors.__name__}.{name}",
+            action=RetryAction.FAIL,
+            reason="trying again cannot help until somebody changes something",
+            match_subclasses=False,  # a kind below may be retryable, and has its own say
+        )
+        for name, kind in sorted(vars(errors).items())
+        if isinstance(kind, type) and issubclass(kind, errors.FacecoreError) and not kind.retryable
     ]
 )
 

@@ -44,7 +44,8 @@ def print_answer(*lines: Any) -> None:
 
 def print_counts(title: str, counts: Mapping[str, Any]) -> None:
     """Write names and numbers as a two-column table."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    _answers.print(f"[italic]{title}[/]", soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     for name, value in counts.items():

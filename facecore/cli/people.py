@@ -56,7 +56,10 @@ def enroll(
 
 def search(
     photo: Annotated[Path, typer.Argument(help="A picture with one or more faces.")],
-    top: Annotated[int, typer.Option(min=1, max=100, help="People listed per face.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="People listed per face; 5 unless set otherwise."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Who is on this picture? The gallery's best matches, and the score they need."""
@@ -71,13 +74,12 @@ def search(
     for number, face in enumerate(found, 1):
         left, top_edge, right, bottom = (round(value) for value in face.box)
         match = face.match
-        table = Table(
-            title=f"Face {number} at {left},{top_edge}–{right},{bottom}: {match.outcome}"
-            + (f" {match.label}" if match.outcome != "unknown" else "")
-            + f" (needs {match.threshold:.3f})",
-            title_justify="left",
-            box=None,
+        named = f" {match.label}" if match.outcome != "unknown" else ""
+        print_answer(
+            f"Face {number} at {left},{top_edge}–{right},{bottom}: {match.outcome}{named} "
+            f"(needs {match.threshold:.3f})"
         )
+        table = Table(box=None)
         table.add_column("person")
         table.add_column("score", justify="right")
         for _, label, score in match.candidates:

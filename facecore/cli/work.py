@@ -15,12 +15,29 @@ from facecore.jobs.lineage import command_context
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
+    app.command()(deliver)
     app.command()(ingest)
     app.command()(validate)
     app.command()(extract)
     app.command()(identify)
     app.command()(report)
     app.command()(models)
+
+
+def deliver(
+    folder: Annotated[Path, typer.Argument(help="Files to deliver, with all folders below.")],
+    prefix: Annotated[
+        str, typer.Option(help="Put before each file's path; its first folder is the source.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Put a folder's files into the landing bucket, except what was taken in before."""
+    from facecore.jobs.stores import Stores
+    from facecore.jobs.upload import files_below, upload
+
+    with progress("files") as advance:
+        sent = upload(Stores(), files_below(folder, prefix), advance)
+    _tell("Delivered", {"new_objects": sent}, json)
 
 
 def ingest(
@@ -49,7 +66,7 @@ def validate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Judge every image that waits for the quality gate."""
+    """Judge every image that waits for the quality gate. Then go on with `extract` or its DAG."""
     from facecore.jobs import validate as job
 
     counts = job.validate_waiting(command_context("validate"), batch_checks=not accept_batch)

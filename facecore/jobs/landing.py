@@ -155,8 +155,13 @@ def _oversized(stores: Stores, info: ObjectInfo, shard_id: int, run_id: str) -> 
     """A file over the limit is hashed in pieces and copied inside the object store."""
     digest = stores.objects.sha256("landing", info.key)
     stores.objects.copy("landing", info.key, "images", content_key(digest))
-    origin = trace(info.key, last_modified=info.last_modified, metadata=info.metadata)
     limit = stores.settings.ingest.max_bytes
+    origin = trace(
+        info.key,
+        last_modified=info.last_modified,
+        metadata=info.metadata,
+        zone=ZoneInfo(stores.settings.ingest.camera_timezone),
+    )
     detail = f"{info.size:,} bytes are more than the limit of {limit:,}"
     return ImageRow(
         sha256=digest,

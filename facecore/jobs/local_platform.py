@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facecore.config import settings
-from facecore.errors import FacecoreError
+from facecore.config import exported_store_settings, settings
+from facecore.errors import ConfigError, FacecoreError
 from facecore.jobs.setup import prepare_stores, register_models
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
@@ -22,7 +22,15 @@ def start(home: Path, repo: Path, say: Say) -> Platform:
     """Start every part and bring its stores into the state jobs expect.
 
     Tables and buckets are there before Airflow, whose schedules begin at once.
+
+    Raises:
+        ConfigError: the environment leads to other stores than the platform's own.
     """
+    if exported := exported_store_settings():
+        raise ConfigError(
+            f"the embedded platform uses its own stores, but {', '.join(exported)} is set.",
+            remedy="Unset it here; to work with other stores, see docs/production.md.",
+        )
     platform = Platform(home, repo)
     platform.up(["postgres", "s3"], on_progress=say)
     settings.cache_clear()  # the platform has just written them

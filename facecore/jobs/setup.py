@@ -62,7 +62,10 @@ def register_models(stores: Stores) -> tuple[str, ...]:
 
 
 def _activate_first(stores: Stores, info: ModelVersionInfo) -> None:
-    document = stores.registry.calibration(info)
+    with stores.catalog.transaction() as tx:
+        known = models.find(tx, info.name, info.version)
+    # A version that is known may have been calibrated on the operator's own data since.
+    document = None if known else stores.registry.calibration(info)
     embedding = Contract(**info.contract["embedding"]) if "embedding" in info.contract else None
     threshold = None
     if document:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from mimetypes import guess_type
 from pathlib import Path
 
+from facecore.errors import UsageError
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import images
 
@@ -23,6 +25,21 @@ class Delivery:
     path: Path
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def files_below(folder: Path, prefix: str) -> Iterator[Delivery]:
+    """Every file below a folder that is not hidden, under `prefix` + its path, in order.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.")
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            kind = guess_type(path.name)[0] or "application/octet-stream"
+            yield Delivery(prefix + inside.as_posix(), path, kind)
 
 
 def upload(

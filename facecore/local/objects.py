@@ -78,6 +78,7 @@ class ObjectsPart:
                 name=self.name,
                 argv=(
                     str(Path(sys.executable).with_name("weed")),
+                    "-logtostderr=true",  # into the supervised log, not into /tmp
                     "server",
                     f"-dir={self.data}",
                     f"-ip={LOOPBACK}",
