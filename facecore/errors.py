@@ -72,12 +72,12 @@ class CredentialsRejected(UsageError):
 
 
 class KeyRefused(UsageError):
-    """An object key with a `.` or `..` segment, or none at all: it could name another object."""
+    """An object key that could name another object, or that no store can write down."""
 
     def __init__(self, bucket: str, key: str) -> None:
         super().__init__(
-            f"object key {key!r} in bucket {bucket} is refused: empty, too long, or with a "
-            "'.' or '..' segment.",
+            f"object key {key!r} in bucket {bucket} is refused: empty, too long, or with a NUL "
+            "or a '.' or '..' segment.",
             remedy="Rename the object.",
         )
         self.bucket, self.key = bucket, key
