@@ -21,6 +21,13 @@ REPO = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
+def downloads(pytestconfig: pytest.Config) -> Path:
+    """Downloads that survive a session. Its parent is a home whose `Settings.cache` this is."""
+    assert pytestconfig.cache is not None
+    return Path(pytestconfig.cache.mkdir("cache"))
+
+
+@pytest.fixture(scope="session")
 def platform_home() -> Iterator[Path]:
     """Home of the test platform, outside the checkout."""
     folder = Path(tempfile.mkdtemp(prefix="facecore-tests-"))

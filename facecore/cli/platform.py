@@ -71,11 +71,14 @@ def clean(
     Platform(home, _REPO).clean(say)
 
 
-def setup() -> None:
+def setup(json: Json = False) -> None:
     """Migrate the catalogue, create the buckets, register the default models."""
     from facecore.jobs.setup import set_up
 
     done = set_up(on_progress=lambda message: say("setup", message))
+    if json:
+        print_json(done)
+        return
     print_counts("In place", {"catalogue": done.schema, "models": ", ".join(done.models)})
 
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from facecore.config import DatabaseSettings, S3Settings, Settings
+from facecore.jobs.setup import prepare_stores
+from facecore.jobs.stores import Stores
+
 Facecore = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = str(Path(sys.executable).with_name("facecore"))
 
@@ -30,3 +34,20 @@ def facecore(tmp_path: Path) -> Facecore:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ready(postgres: DatabaseSettings, s3: S3Settings) -> dict[str, str]:
+    """Settings of a catalogue with tables and of buckets that exist."""
+    prepare_stores(Stores(Settings(database=postgres, s3=s3)))
+    return {
+        "FACECORE_DATABASE__HOST": postgres.host,
+        "FACECORE_DATABASE__PORT": str(postgres.port),
+        "FACECORE_DATABASE__NAME": postgres.name,
+        "FACECORE_DATABASE__USER": postgres.user,
+        "FACECORE_DATABASE__PASSWORD": postgres.password.get_secret_value(),
+        "FACECORE_S3__ENDPOINT": s3.endpoint,
+        "FACECORE_S3__ACCESS_KEY": s3.access_key,
+        "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
+    }

@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from facecore.config import DatabaseSettings, S3Settings
-from facecore.jobs.setup import prepare_stores
-from facecore.jobs.stores import Stores
-
 Facecore = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -22,25 +18,6 @@ def told(done: subprocess.CompletedProcess[str], status: int, *words: str) -> No
     flat = " ".join(done.stderr.split())
     for word in words:
         assert word in flat, done.stderr
-
-
-@pytest.fixture(scope="module")
-def ready(postgres: DatabaseSettings, s3: S3Settings) -> dict[str, str]:
-    """Settings of a catalogue with tables and of buckets that exist."""
-    from facecore.config import Settings
-
-    prepare_stores(Stores(Settings(database=postgres, s3=s3)))
-    return {
-        "FACECORE_DATABASE__HOST": postgres.host,
-        "FACECORE_DATABASE__PORT": str(postgres.port),
-        "FACECORE_DATABASE__NAME": postgres.name,
-        "FACECORE_DATABASE__USER": postgres.user,
-        "FACECORE_DATABASE__PASSWORD": postgres.password.get_secret_value(),
-        "FACECORE_S3__ENDPOINT": s3.endpoint,
-        "FACECORE_S3__ACCESS_KEY": s3.access_key,
-        "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
-        "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
-    }
 
 
 def test_ingest_of_nothing_is_done_at_once(facecore: Facecore, ready: dict[str, str]) -> None:
@@ -116,6 +93,14 @@ def test_wrong_arguments(facecore: Facecore, args: list[str], words: list[str]) 
 def test_unknown_commands_and_options_exit_with_2(facecore: Facecore) -> None:
     assert facecore("explode").returncode == 2
     assert facecore("status", "--nonsense").returncode == 2
+
+
+def test_the_embedded_platform_uses_no_stores_but_its_own(
+    facecore: Facecore, ready: dict[str, str]
+) -> None:
+    done = facecore("up", **ready)
+    told(done, 2, "FACECORE_DATABASE__HOST", "FACECORE_S3__ENDPOINT", "docs/production.md")
+    assert ready["FACECORE_S3__SECRET_KEY"] not in done.stderr
 
 
 def test_status_of_a_platform_that_was_never_started(facecore: Facecore) -> None:

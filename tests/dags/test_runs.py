@@ -22,10 +22,8 @@ KEY = "door/2026/11/02/083000-{}"
 
 
 @pytest.fixture(scope="module")
-def pictures(request: pytest.FixtureRequest) -> dict[str, Portrait]:
-    assert request.config.cache is not None
-    cache = Path(request.config.cache.mkdir("facecore"))
-    return {portrait.name: portrait for portrait in portraits(cache)}
+def pictures(downloads: Path) -> dict[str, Portrait]:
+    return {portrait.name: portrait for portrait in portraits(downloads)}
 
 
 @pytest.fixture

@@ -21,26 +21,19 @@ from facecore.samples.sources import Portrait, portraits
 
 
 @pytest.fixture(scope="session")
-def cache(request: pytest.FixtureRequest) -> Path:
-    """Downloads that survive a session."""
-    assert request.config.cache is not None
-    return Path(request.config.cache.mkdir("facecore"))
-
-
-@pytest.fixture(scope="session")
-def pictures(cache: Path) -> dict[str, Portrait]:
+def pictures(downloads: Path) -> dict[str, Portrait]:
     """The portraits by file name."""
-    return {portrait.name: portrait for portrait in portraits(cache)}
+    return {portrait.name: portrait for portrait in portraits(downloads)}
 
 
 @pytest.fixture(scope="session")
 def job_settings(
-    platform: Platform, s3: S3Settings, mlflow_server: MlflowSettings, cache: Path
+    platform: Platform, s3: S3Settings, mlflow_server: MlflowSettings, downloads: Path
 ) -> Settings:
     """Settings of the session's services; small shards, so that there are several."""
     platform.up(["postgres"])
     return Settings(
-        home=cache.parent,
+        home=downloads.parent,
         database=platform.create_database(f"jobs_{uuid4().hex[:12]}"),
         s3=s3.model_copy(update={"bucket_prefix": f"j{uuid4().hex[:8]}-"}),
         mlflow=mlflow_server,

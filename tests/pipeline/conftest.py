@@ -14,11 +14,6 @@ from facecore.zoo.registry import PreparedWeights, prepare
 
 
 @pytest.fixture(scope="session")
-def downloads(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.cache.mkdir("downloads"))
-
-
-@pytest.fixture(scope="session")
 def pack(downloads: Path) -> tuple[PreparedWeights, PreparedWeights]:
     """Detector and embedder."""
     mirror = settings().model_dir

@@ -13,16 +13,11 @@ from facecore.samples.stream import SampleSet, simulate
 
 
 @pytest.fixture(scope="session")
-def sample_cache(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.cache.mkdir("downloads"))
+def portraits(downloads: Path) -> list[Portrait]:
+    return fetch_portraits(downloads)
 
 
 @pytest.fixture(scope="session")
-def portraits(sample_cache: Path) -> list[Portrait]:
-    return fetch_portraits(sample_cache)
-
-
-@pytest.fixture(scope="session")
-def one_day(sample_cache: Path, portraits: list[Portrait]) -> SampleSet:
+def one_day(downloads: Path, portraits: list[Portrait]) -> SampleSet:
     """A Wednesday: everybody works, and everything that can go wrong is in it."""
-    return simulate(sample_cache, end=date(2026, 3, 4), days=1)
+    return simulate(downloads, end=date(2026, 3, 4), days=1)

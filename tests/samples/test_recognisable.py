@@ -22,9 +22,9 @@ THRESHOLD = 0.363  # cosine that OpenCV publishes for SFace
 
 
 @pytest.fixture(scope="module")
-def extractor(sample_cache: Path) -> FaceExtractor:
+def extractor(downloads: Path) -> FaceExtractor:
     detector, embedder = (
-        prepare(name, sample_cache, settings().model_dir) for name in ("yunet", "sface")
+        prepare(name, downloads, settings().model_dir) for name in ("yunet", "sface")
     )
     return load_extractor(detector.path, detector.sha256, embedder.path, embedder.sha256)
 

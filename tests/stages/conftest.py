@@ -16,11 +16,6 @@ from facecore.zoo.registry import PreparedWeights, prepare
 
 
 @pytest.fixture(scope="session")
-def downloads(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.cache.mkdir("downloads"))
-
-
-@pytest.fixture(scope="session")
 def prepared(downloads: Path) -> dict[str, PreparedWeights]:
     mirror = settings().model_dir
     return {name: prepare(name, downloads, mirror) for name in weights.SOURCES}

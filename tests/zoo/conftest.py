@@ -16,11 +16,6 @@ from facecore.zoo.registry import PreparedWeights, prepare
 
 
 @pytest.fixture(scope="session")
-def downloads(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.cache.mkdir("downloads"))
-
-
-@pytest.fixture(scope="session")
 def published(downloads: Path) -> dict[str, Path]:
     """The ONNX files as OpenCV Zoo publishes them."""
     mirror = settings().model_dir

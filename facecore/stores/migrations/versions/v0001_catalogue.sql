@@ -103,6 +103,7 @@ CREATE TABLE sighting (
     UNIQUE (landing_bucket, landing_key, etag)
 );
 CREATE INDEX sighting_by_image ON sighting (image_id);
+CREATE INDEX sighting_by_time ON sighting (captured_at);
 CREATE INDEX sighting_by_source_time ON sighting (source, captured_at);
 
 CREATE TABLE model_version (
