@@ -78,6 +78,8 @@ def from_layers(layers: Sequence[Layer]) -> dict[str, npt.NDArray[np.float32]]:
 class SFace(nn.Module):
     """uint8 or float RGB crops 0..255 `[n, 3, 112, 112]` → float32 `[n, 128]` of unit length."""
 
+    dimension = DIMENSION
+
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [_ConvPReLU(3, 32, 3, 1, 1)]
