@@ -13,6 +13,7 @@
     ├── ContractMismatch           vectors of two different models were mixed
     ├── WeightsError               model weights cannot be had
     │   └── DigestMismatch         … or are not the published ones
+    ├── SnapshotDamaged            an object of a dataset snapshot is missing or altered
     ├── QualityGateFailed          a whole batch looks broken; carries statistics
     ├── NotFound                   a named person, model, shard, report … does not exist
     ├── PlatformError              a part of the embedded platform failed
@@ -138,6 +139,23 @@ class DigestMismatch(WeightsError):
             remedy="Delete the file and fetch it again from a trusted mirror.",
         )
         self.what, self.expected, self.actual = what, expected, actual
+
+
+class SnapshotDamaged(FacecoreError):
+    """An object of a dataset snapshot is not the one its manifest names by SHA-256; it is refused.
+
+    Attributes:
+        snapshot: reference of the snapshot, `name@digest`.
+        key: the object in bucket `snapshots`.
+        fault: what is wrong with it: missing, altered …
+    """
+
+    def __init__(self, snapshot: str, key: str, fault: str) -> None:
+        super().__init__(
+            f"snapshot {snapshot} is damaged: object {key} {fault}.",
+            remedy="Build the dataset again from the same source; intact objects are kept.",
+        )
+        self.snapshot, self.key, self.fault = snapshot, key, fault
 
 
 class QualityGateFailed(FacecoreError):
