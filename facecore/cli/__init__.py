@@ -48,10 +48,12 @@ def _options(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Say what happens inside."),
 ) -> None:
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
+        level=logging.WARNING,
         format="%(message)s",
         handlers=[RichHandler(console=words, show_path=False)],
     )
+    if verbose:  # facecore's own words; those of the libraries would bury them
+        logging.getLogger("facecore").setLevel(logging.INFO)
 
 
 def main() -> None:
