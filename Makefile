@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --python-version 3.11
 
+# Test processes; each starts a platform of its own (about 2 GB).
+WORKERS ?= 2
 IMAGES ?=
 DATASET ?=
 DEMO_ARGS := $(if $(IMAGES),--images "$(IMAGES)") $(if $(DATASET),--dataset "$(DATASET)")
@@ -62,7 +64,7 @@ clean: ## Stop the platform and remove its data (var/)
 
 .PHONY: test
 test: install-dev ## Run all tests against real services
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: install-dev ## Check style (ruff) and types (mypy)
