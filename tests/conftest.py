@@ -66,17 +66,9 @@ def mlflow_server(platform: Platform) -> MlflowSettings:
 
 
 @pytest.fixture(scope="session")
-def airflow_env(
-    platform: Platform,
-    postgres: DatabaseSettings,
-    s3: S3Settings,
-    mlflow_server: MlflowSettings,
-) -> dict[str, str]:
-    """Environment of a process that runs DAGs by `dag.test()`: Airflow's tables exist, and
-    facecore's settings lead to this session's services. No Airflow process runs.
-    """
+def store_env(postgres: DatabaseSettings, s3: S3Settings) -> dict[str, str]:
+    """This session's database and object storage as settings of a process."""
     return {
-        **platform.migrate_airflow(),
         "FACECORE_DATABASE__HOST": postgres.host,
         "FACECORE_DATABASE__PORT": str(postgres.port),
         "FACECORE_DATABASE__NAME": postgres.name,
@@ -86,7 +78,24 @@ def airflow_env(
         "FACECORE_S3__ACCESS_KEY": s3.access_key,
         "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
         "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
+    }
+
+
+@pytest.fixture(scope="session")
+def mlflow_env(mlflow_server: MlflowSettings) -> dict[str, str]:
+    """This session's registry as settings of a process."""
+    return {
         "FACECORE_MLFLOW__TRACKING_URI": mlflow_server.tracking_uri,
         "FACECORE_MLFLOW__USERNAME": mlflow_server.username,
         "FACECORE_MLFLOW__PASSWORD": mlflow_server.password.get_secret_value(),
     }
+
+
+@pytest.fixture(scope="session")
+def airflow_env(
+    platform: Platform, store_env: dict[str, str], mlflow_env: dict[str, str]
+) -> dict[str, str]:
+    """Environment of a process that runs DAGs by `dag.test()`: Airflow's tables exist, and
+    facecore's settings lead to this session's services. No Airflow process runs.
+    """
+    return {**platform.migrate_airflow(), **store_env, **mlflow_env}

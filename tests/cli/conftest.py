@@ -37,17 +37,7 @@ def facecore(tmp_path: Path) -> Facecore:
 
 
 @pytest.fixture(scope="session")
-def ready(postgres: DatabaseSettings, s3: S3Settings) -> dict[str, str]:
+def ready(postgres: DatabaseSettings, s3: S3Settings, store_env: dict[str, str]) -> dict[str, str]:
     """Settings of a catalogue with tables and of buckets that exist."""
     prepare_stores(Stores(Settings(database=postgres, s3=s3)))
-    return {
-        "FACECORE_DATABASE__HOST": postgres.host,
-        "FACECORE_DATABASE__PORT": str(postgres.port),
-        "FACECORE_DATABASE__NAME": postgres.name,
-        "FACECORE_DATABASE__USER": postgres.user,
-        "FACECORE_DATABASE__PASSWORD": postgres.password.get_secret_value(),
-        "FACECORE_S3__ENDPOINT": s3.endpoint,
-        "FACECORE_S3__ACCESS_KEY": s3.access_key,
-        "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
-        "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
-    }
+    return store_env

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from facecore import cli
-from facecore.config import MlflowSettings, settings
+from facecore.config import settings
 from facecore.local.platform import Platform
 from facecore.samples.sources import portraits
 
@@ -22,23 +22,22 @@ Command = Callable[..., Any]
 @pytest.fixture
 def command(
     platform: Platform,
-    mlflow_server: MlflowSettings,
-    ready: dict[str, str],
+    store_env: dict[str, str],
+    mlflow_env: dict[str, str],
     downloads: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Command]:
     """Run a command in this process on stores of its own; returns the JSON it prints."""
     database = platform.create_database(f"cli_{uuid4().hex[:12]}")
-    own = ready | {
+    own = {
+        **store_env,
+        **mlflow_env,
         "FACECORE_HOME": str(downloads.parent),
         "FACECORE_DATABASE__NAME": database.name,
         "FACECORE_DATABASE__USER": database.user,
         "FACECORE_DATABASE__PASSWORD": database.password.get_secret_value(),
         "FACECORE_S3__BUCKET_PREFIX": f"c{uuid4().hex[:8]}-",
-        "FACECORE_MLFLOW__TRACKING_URI": mlflow_server.tracking_uri,
-        "FACECORE_MLFLOW__USERNAME": mlflow_server.username,
-        "FACECORE_MLFLOW__PASSWORD": mlflow_server.password.get_secret_value(),
     }
     for name, value in own.items():
         monkeypatch.setenv(name, value)
