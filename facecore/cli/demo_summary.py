@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from facecore.cli.endpoints import endpoint_table
 from facecore.cli.output import print_answer
-from facecore.cli.platform import endpoint_table
 from facecore.jobs.demo import DemoOutcome
 from facecore.local.status import Endpoint
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from facecore.cli.endpoints import endpoint_table
 from facecore.cli.output import print_answer, print_counts, print_json, words
 from facecore.config import home_dir
 from facecore.errors import UsageError
-from facecore.local.status import Endpoint, PlatformStatus
+from facecore.local.status import PlatformStatus
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -110,22 +111,6 @@ def demo(
 def say(part: str, message: str) -> None:
     """Report progress in one line."""
     words.print(f"[dim]{part:>9}[/]  {message}", soft_wrap=True)
-
-
-def endpoint_table(endpoints: dict[str, Endpoint]) -> Table:
-    """Addresses and logins, as a table."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(style="dim", no_wrap=True)
-    for name, endpoint in endpoints.items():
-        login = (
-            f"{endpoint.username} / {endpoint.password.get_secret_value()}"
-            if endpoint.username
-            else ""
-        )
-        table.add_row(name, endpoint.url, login)
-    return table
 
 
 def _parts_table(found: PlatformStatus) -> Table:
