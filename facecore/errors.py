@@ -14,7 +14,9 @@
     ├── WeightsError               model weights cannot be had
     │   └── DigestMismatch         … or are not the published ones
     ├── SnapshotDamaged            an object of a dataset snapshot is missing or altered
+    ├── TrainingDiverged           a loss became NaN or infinite; says where
     ├── QualityGateFailed          a whole batch looks broken; carries statistics
+    ├── PromotionRefused           a model version cannot, or must not, come into use
     ├── NotFound                   a named person, model, shard, report … does not exist
     ├── PlatformError              a part of the embedded platform failed
     └── StoreError                 I/O failed                                retry
@@ -23,6 +25,7 @@
         ├── ObjectTooLarge         (a retry does not help)
         ├── CatalogUnavailable
         ├── CatalogBusy
+        ├── ModelsChanged          another version came into use meanwhile
         ├── ChangeRefused          (a retry does not help)
         ├── RegistryUnavailable
         ├── StorageFull
@@ -158,6 +161,28 @@ class SnapshotDamaged(FacecoreError):
         self.snapshot, self.key, self.fault = snapshot, key, fault
 
 
+class TrainingDiverged(FacecoreError):
+    """A training loss became NaN or infinite, so the run stopped.
+
+    Attributes:
+        goal: the loss that did; `value` is what it became.
+        epoch, step: counted from 0; the step over the whole run.
+        learning_rate: in effect at that step.
+    """
+
+    def __init__(
+        self, *, goal: str, value: float, epoch: int, step: int, learning_rate: float
+    ) -> None:
+        super().__init__(
+            f"training diverged: the loss of {goal} is {value} in epoch {epoch}, step {step}, at "
+            f"learning rate {learning_rate:.3g}.",
+            remedy="Train with a lower learning rate, a longer warm-up or stricter gradient "
+            "clipping.",
+        )
+        self.goal, self.value = goal, value
+        self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
+
+
 class QualityGateFailed(FacecoreError):
     """A batch of images as a whole looks broken, so the run stops before anything uses it.
 
@@ -180,6 +205,21 @@ class QualityGateFailed(FacecoreError):
         self.statistics = dict(statistics)
         self.failed = dict(failed)
         self.data_docs = data_docs
+
+
+class PromotionRefused(FacecoreError):
+    """A model version cannot, or must not, come into use; what is in use stays in use.
+
+    Attributes:
+        subject: `name/version` of the model.
+        failed: what stands against it, for example the gates that failed.
+    """
+
+    def __init__(
+        self, subject: str, message: str, *, failed: tuple[str, ...] = (), remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.subject, self.failed = subject, failed
 
 
 class NotFound(FacecoreError):
@@ -236,6 +276,13 @@ class CatalogUnavailable(StoreError):
 
 class CatalogBusy(StoreError):
     """Another transaction held what this one needs for too long, or the two collided."""
+
+
+class ModelsChanged(StoreError):
+    """Other model versions came into use while this was computed; nothing of it was kept."""
+
+    def __init__(self) -> None:
+        super().__init__("the models in use changed while this was computed.")
 
 
 class ChangeRefused(StoreError):
