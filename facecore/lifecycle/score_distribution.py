@@ -58,25 +58,30 @@ def cross_identity_scores(
             yield ScoredPairs(scores[wanted], row_people[at_row], column_people[at_column])
 
 
-def genuine_scores(vectors: Floats, people: Ints, *, per_person: int = 200) -> ScoredPairs:
-    """Pairs of images of one person; at most `per_person` of each, evenly spread.
+def genuine_pairs(people: Ints, *, per_person: int = 200) -> tuple[Ints, Ints]:
+    """Rows of images of one person, paired; at most `per_person` pairs of each, evenly spread.
 
     Without the limit a few often-photographed people would decide the result: a person with
     500 images has 125,000 pairs, one with two images a single pair.
     """
     order = np.argsort(people, kind="stable")
     _, starts = np.unique(people[order], return_index=True)
-    scores, owners = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for members in np.split(order, starts[1:]):
         left, right = np.triu_indices(len(members), 1)
         if len(left) > per_person:
             chosen = np.linspace(0, len(left) - 1, per_person).round().astype(np.int64)
             left, right = left[chosen], right[chosen]
-        pairs = np.einsum("nd,nd->n", vectors[members[left]], vectors[members[right]])
-        scores.append(pairs.astype(np.float32))
-        owners.append(people[members[left]])
-    owner = np.concatenate(owners)
-    return ScoredPairs(np.concatenate(scores), owner, owner)
+        lefts.append(members[left])
+        rights.append(members[right])
+    return np.concatenate(lefts), np.concatenate(rights)
+
+
+def genuine_scores(vectors: Floats, people: Ints, *, per_person: int = 200) -> ScoredPairs:
+    """Scores of `genuine_pairs`, in their order."""
+    left, right = genuine_pairs(people, per_person=per_person)
+    scores = np.einsum("nd,nd->n", vectors[left], vectors[right]).astype(np.float32)
+    return ScoredPairs(scores, people[left], people[left])
 
 
 class ImpostorScores:

@@ -2,10 +2,8 @@
 
 A calibration is a table *false-match rate → threshold*, measured on all pairs of images of
 different people. Two rules keep it honest. No rate below 3/N of N impostor comparisons is in
-the table (rule of three). And the intervals come from resampling **people**, not pairs: a pair
-shares its images with thousands of others, so that intervals which take pairs as independent
-are far too narrow (Bolle, Ratha & Pankanti, *Error analysis of pattern recognition systems –
-the subsets bootstrap*, CVIU 2004).
+the table (rule of three). And the intervals come from resampling **people**, not pairs (see
+`people_bootstrap`).
 """
 
 from __future__ import annotations
@@ -19,13 +17,18 @@ from typing import Any, Literal
 import numpy as np
 
 from facecore.errors import UsageError
-from facecore.lifecycle.intervals import CONFIDENCE, supported_rate
+from facecore.lifecycle.intervals import supported_rate
+from facecore.lifecycle.people_bootstrap import (
+    draws,
+    percentile_interval,
+    resampled_misses,
+    resampled_thresholds,
+)
 from facecore.lifecycle.score_distribution import ImpostorScores, Ints, ScoredPairs
 from facecore.types import Floats
 
 VERIFICATION_FMR = 1e-3
 RATES = tuple(m * 10.0**e for e in range(-1, -10, -1) for m in (1.0, 0.5, 0.2))
-REPLICATES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +149,15 @@ def calibrate(
     wanted = [r for r in sorted(rates, reverse=True) if r > lowest] + [lowest]
     thresholds = [impostors.threshold(rate) for rate in wanted]
     tail = impostors.tail()
-    rng = np.random.default_rng(seed)
-    draws = [
-        np.bincount(
-            rng.integers(0, len(images_per_person), len(images_per_person)),
-            minlength=len(images_per_person),
+    replicates = [
+        (
+            resampled_thresholds(tail, images_per_person, times, wanted),
+            resampled_misses(genuine, times, thresholds),
         )
-        for _ in range(REPLICATES)
+        for times in draws(len(images_per_person), seed=seed)
     ]
-    resampled = np.stack([_resampled(tail, images_per_person, d, wanted) for d in draws])
-    misses = np.stack([_resampled_misses(genuine, d, thresholds) for d in draws])
+    resampled = np.stack([found for found, _ in replicates])
+    misses = np.stack([missed for _, missed in replicates])
     points = []
     for column, (rate, threshold) in enumerate(zip(wanted, thresholds, strict=True)):
         covered = rate * impostors.total * 1.3 < len(tail) or len(tail) == impostors.total
@@ -286,31 +288,9 @@ def _steepest_slope(points: Sequence[ThresholdPoint]) -> float:
     )
 
 
-def _resampled(
-    tail: ScoredPairs, images_per_person: Ints, times: Ints, rates: Sequence[float]
-) -> Floats:
-    """The thresholds that another sample of people would have given, `[rates]`."""
-    drawn = times * images_per_person
-    total = (float(drawn.sum()) ** 2 - float((drawn.astype(np.float64) ** 2).sum())) / 2
-    weight = np.cumsum(times[tail.left] * times[tail.right])
-    index = np.searchsorted(weight, np.asarray(rates) * total, side="right")
-    return tail.scores[np.minimum(index, len(tail) - 1)]
-
-
-def _resampled_misses(genuine: ScoredPairs, times: Ints, thresholds: Sequence[float]) -> Floats:
-    """The false-non-match rates that another sample of people would have given."""
-    weights = times[genuine.left].astype(np.float64)
-    total = max(float(weights.sum()), 1.0)
-    order = np.argsort(genuine.scores, kind="stable")
-    missed = np.concatenate(([0.0], np.cumsum(weights[order])))
-    index = np.searchsorted(genuine.scores[order], thresholds, side="left")
-    return (missed[index] / total).astype(np.float32)
-
-
 def _interval(values: Floats) -> tuple[float, float]:
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return round(float(low), 4), round(float(high), 4)
+    low, high = percentile_interval(values)
+    return round(low, 4), round(high, 4)
 
 
 def _binomial_interval(impostors: ImpostorScores, rate: float) -> tuple[float, float]:
