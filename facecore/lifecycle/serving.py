@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from facecore.errors import ImageRejected, WeightsError
+from facecore.errors import ImageRejected
 from facecore.pipeline.extract import FaceExtractor
-from facecore.pipeline.load import load_extractor
+from facecore.pipeline.load import load_detector, load_extractor
 from facecore.stages.decode import Limits, decode
-from facecore.stages.detect import FaceDetector
 from facecore.stages.workers import Workers
 from facecore.types import Detections, Floats, Image
-from facecore.zoo import registry, yunet
 from facecore.zoo.device import resolve_device
 
 WEIGHTS = "weights.safetensors"
 DETECTOR_WEIGHTS = "detector.safetensors"
 CONTRACT = "contract.json"
+# Contracts of embedders made before other detectors existed name none.
+DEFAULT_DETECTOR = "yunet"
 
 _NUMBERS = {"type": "array", "items": {"type": "float"}}
 _FACE: dict[str, Any] = {
@@ -69,7 +69,8 @@ class FaceService:
 
     Raises:
         DigestMismatch: a weights file is not the one that the contract names.
-        WeightsError: the contract names a detector this version of facecore cannot run.
+        WeightsError: a weights file is not of the network that the contract names.
+        NotFound: the contract names a network this version of facecore does not have.
     """
 
     def __init__(self, artifacts: Mapping[str, str | Path], *, device: str = "auto") -> None:
@@ -83,15 +84,18 @@ class FaceService:
                 contract["embedding"]["detector_sha256"],
                 weights,
                 contract["embedding"]["weights_sha256"],
+                detector=contract.get("detector", DEFAULT_DETECTOR),
                 embedder=contract["embedding"]["embedder"],
                 device=device,
             )
             self._detector = self._extractor.detector
         else:
-            network = registry.load(contract["model"], weights, contract["weights_sha256"])
-            if not isinstance(network, yunet.YuNet):
-                raise WeightsError(f"{contract['model']} is not a detector that can be served.")
-            self._detector = FaceDetector(network, workers=Workers(resolve_device(device)))
+            self._detector = load_detector(
+                contract["model"],
+                weights,
+                contract["weights_sha256"],
+                workers=Workers(resolve_device(device)),
+            )
 
     def faces(self, files: Sequence[bytes]) -> list[dict[str, Any]]:
         """One answer per file, in order; see `signature`."""

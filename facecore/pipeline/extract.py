@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facecore.stages.align import align
-from facecore.stages.detect import FaceDetector
+from facecore.stages.detector import Detector
 from facecore.stages.embed import FaceEmbedder
 from facecore.stages.workers import Workers
 from facecore.types import Contract, Detections, Embeddings, FaceCrops, Image
@@ -36,7 +36,7 @@ class FaceExtractor:
     """Finds, aligns and embeds all faces of a batch of images of any size."""
 
     def __init__(
-        self, detector: FaceDetector, embedder: FaceEmbedder, workers: Workers | None = None
+        self, detector: Detector, embedder: FaceEmbedder, workers: Workers | None = None
     ) -> None:
         self.detector = detector
         self.embedder = embedder
