@@ -100,7 +100,7 @@ def error_curve(
     )
     by_rate = {point.fmr: point for point in points}
     eer = crossing(scores.genuine.scores, scores.impostors)
-    crossings = np.array([_crossing(np.array(rates), row) for row in missed])
+    crossings = np.array([crossing_of(np.array(rates), row) for row in missed])
     return ErrorCurve(
         images=len(scores),
         people=len(scores.names),
@@ -174,7 +174,7 @@ def _tar(point: CurvePoint | None, far: float, impostors: int) -> TarAtFar:
     return TarAtFar(far, True, point.threshold, tar)
 
 
-def _crossing(rates: np.ndarray, missed: Floats) -> float:
+def crossing_of(rates: np.ndarray, missed: Floats) -> float:
     """Where falling `rates` meet rising `missed`, interpolated between grid points."""
     gap = missed - rates
     after = int(np.argmax(gap >= 0))

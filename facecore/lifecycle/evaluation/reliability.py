@@ -108,11 +108,10 @@ def reliability(
     )
 
 
-def balanced_pairs(scores: FaceScores, *, seed: int = 0) -> BalancedPairs:
+def balanced_pairs(scores: FaceScores, *, seed: int = 0) -> BalancedPairs | None:
     """The genuine pairs, and as many random pairs of different people.
 
-    Raises:
-        UsageError: half of the people have no genuine pair, or there is one person only.
+    None when one half of the people gives no genuine or no impostor pair.
     """
     rng = np.random.default_rng(seed)
     half_of = (rng.permutation(len(scores.names)) % 2).astype(np.int64)
@@ -124,10 +123,7 @@ def balanced_pairs(scores: FaceScores, *, seed: int = 0) -> BalancedPairs:
         wanted = int((genuine_half == half).sum())
         rows = np.flatnonzero((scores.people >= 0) & (half_of[scores.people] == half))
         if not wanted or len(np.unique(scores.people[rows])) < 2:
-            raise UsageError(
-                "half of these people give no pairs to judge probabilities on.",
-                remedy="Evaluate on more people with at least two images each.",
-            )
+            return None
         left, right = _impostors(rng, rows, scores.people, doubles, wanted)
         lefts.append(left)
         rights.append(right)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -122,8 +122,8 @@ def slice_report(
         fnmr=fnmr,
         slices=tuple(slices),
         across=int((left != right).sum()),
-        fmr_ratio=_ratio([(s, s.fmr) for s in slices], fmr.value),
-        fnmr_ratio=_ratio([(s, s.fnmr) for s in slices], fnmr.value),
+        fmr_ratio=rate_ratio([(s.value, s.people, s.fmr) for s in slices], fmr.value),
+        fnmr_ratio=rate_ratio([(s.value, s.people, s.fnmr) for s in slices], fnmr.value),
     )
 
 
@@ -150,6 +150,44 @@ def groups_of(frame: pd.DataFrame, column: str) -> list[str]:
     return _banded(values.to_numpy(np.float64, na_value=np.nan))
 
 
+def rate_ratio(
+    rates: Sequence[tuple[str, int, Proportion | None]],
+    overall: float,
+    *,
+    fewest: int = FEWEST_PEOPLE,
+    unit: str = "people",
+) -> Ratio:
+    """Worst over best rate of groups, as far as their counts support it; see `Ratio`.
+
+    Args:
+        rates: name, size and rate of each group.
+        overall: the rate of all together.
+        fewest: the smallest group that takes part, in `unit`.
+    """
+    compared = [
+        (name, rate)
+        for name, size, rate in rates
+        if rate is not None and size >= fewest and supported_rate(rate.trials) <= overall
+    ]
+    names = tuple(name for name, _ in compared)
+    if len(compared) < 2:
+        note = (
+            f"{len(compared)} of {len(rates)} groups have enough {unit} ({fewest}) and "
+            f"trials to state a rate of {overall:.1e}"
+        )
+        return Ratio(None, compared=names, note=note)
+    worst = max(compared, key=lambda item: item[1].value)
+    best = min(compared, key=lambda item: item[1].value)
+    floor = max(best[1].value, supported_rate(best[1].trials))
+    return Ratio(
+        value=max(worst[1].value / floor, 1.0),
+        worst=worst[0],
+        best=best[0],
+        distinct=worst[1].low > best[1].high,
+        compared=names,
+    )
+
+
 def _banded(values: npt.NDArray[np.float64]) -> list[str]:
     finite = values[np.isfinite(values)]
     distinct = np.unique(finite)
@@ -173,30 +211,3 @@ def _largest(named: list[str]) -> list[str]:
     kept = set(distinct[np.argsort(-counts, kind="stable")[: _MOST_SLICES - 1]].tolist())
     others = f"{len(distinct) - len(kept):,} others"
     return [name if name in kept else others for name in named]
-
-
-def _ratio(rates: Sequence[tuple[Slice, Proportion | None]], overall: float) -> Ratio:
-    compared: list[tuple[str, Proportion]] = [
-        (group.value, rate)
-        for group, rate in rates
-        if rate is not None
-        and group.people >= FEWEST_PEOPLE
-        and supported_rate(rate.trials) <= overall
-    ]
-    names = tuple(name for name, _ in compared)
-    if len(compared) < 2:
-        note = (
-            f"{len(compared)} of {len(rates)} groups have enough people ({FEWEST_PEOPLE}) and "
-            f"comparisons to state a rate of {overall:.1e}"
-        )
-        return Ratio(None, compared=names, note=note)
-    worst = max(compared, key=lambda item: item[1].value)
-    best = min(compared, key=lambda item: item[1].value)
-    floor: Any = max(best[1].value, supported_rate(best[1].trials))
-    return Ratio(
-        value=max(worst[1].value / floor, 1.0),
-        worst=worst[0],
-        best=best[0],
-        distinct=worst[1].low > best[1].high,
-        compared=names,
-    )
