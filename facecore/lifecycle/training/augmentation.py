@@ -23,10 +23,9 @@ Transform = Callable[[Tensor], Tensor]
 
 def for_crops(level: AugmentationName) -> Transform:
     """uint8 `[3, h, w]` → another view of the same face, same shape and dtype."""
-    if level == "none":
-        return v2.Identity()
+    chain: Transform = v2.Identity()
     if level == "light":
-        return v2.Compose(
+        chain = v2.Compose(
             [
                 v2.RandomHorizontalFlip(),
                 v2.RandomApply(
@@ -40,28 +39,30 @@ def for_crops(level: AugmentationName) -> Transform:
                 v2.RandomApply([v2.ColorJitter(brightness=0.2, contrast=0.2)], p=0.5),
             ]
         )
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(),
-            v2.RandomApply(
-                [
-                    v2.RandomAffine(
-                        degrees=10,
-                        translate=(0.06, 0.06),
-                        scale=(0.88, 1.12),
-                        interpolation=v2.InterpolationMode.BILINEAR,
-                        fill=127,
-                    )
-                ],
-                p=0.8,
-            ),
-            v2.RandomApply([_photometric()], p=0.8),
-            v2.RandomGrayscale(p=0.1),
-            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 2.0))], p=0.2),
-            v2.RandomApply([v2.JPEG((30, 90))], p=0.2),
-            v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=127),
-        ]
-    )
+    elif level == "strong":
+        chain = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(),
+                v2.RandomApply(
+                    [
+                        v2.RandomAffine(
+                            degrees=10,
+                            translate=(0.06, 0.06),
+                            scale=(0.88, 1.12),
+                            interpolation=v2.InterpolationMode.BILINEAR,
+                            fill=127,
+                        )
+                    ],
+                    p=0.8,
+                ),
+                v2.RandomApply([_photometric()], p=0.8),
+                v2.RandomGrayscale(p=0.1),
+                v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 2.0))], p=0.2),
+                v2.RandomApply([v2.JPEG((30, 90))], p=0.2),
+                v2.RandomErasing(p=0.25, scale=(0.02, 0.15), value=127),
+            ]
+        )
+    return chain
 
 
 class SceneAugmentation:

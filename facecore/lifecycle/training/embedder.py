@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class EmbedderTraining(TrainingModule):
         validation: FaceSplit,
         teacher: Teacher | None,
     ) -> None:
-        super().__init__(plan, network.to(memory_format=torch.channels_last))
+        super().__init__(plan, network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self._teacher = teacher if "distill" in plan.goals else None
         self._classifies = hasattr(network, "classify")
         self.goals = nn.ModuleDict(
@@ -66,19 +67,22 @@ class EmbedderTraining(TrainingModule):
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         seen = self._look(*batch)
+        # Networks compute in the run's precision, losses in float32.
         with torch.autocast(self.device.type, enabled=False):
             return {name: goal(seen) for name, goal in self.goals.items()}
 
     def _look(self, crops: Tensor, labels: Tensor) -> EmbeddedBatch:
-        pixels = crops.contiguous(memory_format=torch.channels_last)
         classify = getattr(self.network, "classify", None)
         return EmbeddedBatch(
-            embeddings=self.network(pixels).float(),
+            embed=lambda: self._in_precision(self.network, crops),
             labels=labels,
-            crops=crops,
-            logits=None if classify is None else lambda: classify(pixels),
+            logits=None if classify is None else lambda: self._in_precision(classify, crops),
             targets=None if self._teacher is None else self._teacher(crops),
         )
+
+    def _in_precision(self, compute: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
+        with self.trainer.precision_plugin.forward_context():
+            return compute(crops).float()
 
     def validation_step(self, batch: Any, index: int) -> None:
         seen = self._look(*batch)

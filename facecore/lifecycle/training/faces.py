@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,11 @@ from torch.utils.data import Dataset
 
 from facecore.lifecycle.training.augmentation import Transform
 from facecore.lifecycle.training.sampling import Key, members_of, verification_pairs
+from facecore.types import CROP_SIZE
+
+if TYPE_CHECKING:
+    from facecore.lifecycle.datasets.snapshot import Snapshot
+    from facecore.lifecycle.datasets.splits import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,24 @@ class FaceSplit:
         number = {name: index for index, name in enumerate(names)}
         labels = np.array([-1 if name is None else number[name] for name in identities], np.int64)
         return cls(crops, labels, names)
+
+    @classmethod
+    def load(cls, snapshot: Snapshot, split: Split, file: Path) -> FaceSplit:
+        """A split of a snapshot. Pixels are kept in `file` and mapped, so that a data set may be
+        larger than memory.
+
+        Raises:
+            SnapshotDamaged: an object is missing or altered.
+        """
+        identities = snapshot.frame(split)["identity"]
+        shape = (len(identities), CROP_SIZE, CROP_SIZE, 3)
+        if not len(identities):
+            return cls.of(np.zeros(shape, np.uint8), [])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        crops = np.memmap(file, np.uint8, "w+", shape=shape)
+        for rows, pixels in snapshot.packs(split):
+            crops[rows] = pixels
+        return cls.of(crops, [name if isinstance(name, str) else None for name in identities])
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -83,6 +108,6 @@ class FaceViews(Dataset[tuple[Tensor, int]]):
         row, seed = key
         crop = torch.from_numpy(np.ascontiguousarray(self._split.crops[row])).permute(2, 0, 1)
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             view = self._transform(crop)
         return view, int(self._split.labels[row])

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from facecore.errors import ConfigError
 
@@ -53,7 +53,6 @@ _LEARNING_RATES: Mapping[str, float] = {
     "adam": 2e-3,
     "adamw": 2e-3,
 }
-_Option = bool | int | float | str
 
 
 class TrainingPlan(BaseModel):
@@ -86,7 +85,7 @@ class TrainingPlan(BaseModel):
     model: str
     dataset: str
     goals: dict[GoalName, Annotated[float, Field(gt=0.0)]]
-    options: dict[str, _Option] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     margin: float | None = Field(default=None, gt=0.0)
     scale: float | None = Field(default=None, gt=0.0)
     optimizer: OptimizerName = "adamw"

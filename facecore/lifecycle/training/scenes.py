@@ -87,7 +87,7 @@ class SceneViews(Dataset[tuple[Tensor, Target]]):
         boxes = torch.from_numpy(self._split.boxes[row].astype(np.float32))
         landmarks = torch.from_numpy(self._split.landmarks[row].astype(np.float32))
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             image, boxes, landmarks = self._augmentation(image, boxes, landmarks)
         return image, {"boxes": boxes, "landmarks": landmarks}
 

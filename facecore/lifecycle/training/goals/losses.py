@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -16,23 +17,26 @@ from facecore.lifecycle.training.goals.sface import SFaceLoss
 from facecore.lifecycle.training.plan import GoalName, TrainingPlan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EmbeddedBatch:
-    """What a loss may look at.
+    """What a loss may look at; what no loss asks for is not computed.
 
     Attributes:
-        embeddings: float32 `[n, d]`, unit length.
+        embed: gives float32 `[n, d]`, unit length.
         labels: int64 `[n]`, 0..identities-1; -1 where unknown.
-        crops: uint8 `[n, 3, 112, 112]`, the views that were embedded.
-        logits: the model's own classifier on these crops, for models that have one.
-        targets: the teacher's embeddings of the same views, float32 `[n, t]`.
+        logits: the model's own classifier on the same crops, for models that have one.
+        targets: the teacher's embeddings of the same crops, float32 `[n, t]`.
     """
 
-    embeddings: Tensor
+    embed: Callable[[], Tensor]
     labels: Tensor
-    crops: Tensor
     logits: Callable[[], Tensor] | None = None
     targets: Tensor | None = None
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """What `embed` gives, once."""
+        return self.embed()
 
 
 class Triplet(nn.Module):

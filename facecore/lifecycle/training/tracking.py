@@ -1,0 +1,163 @@
+"""A run in MLflow: parameters, curves, environment and data set, also across interruptions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from facecore.config import MlflowSettings
+from facecore.errors import RegistryUnavailable
+from facecore.stores.mlflow_session import mlflow_session
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENT = "facecore-training"
+_FLUSH_S = 15.0
+_MOST_PER_CALL = 1000  # MLflow takes no more metrics in one request
+
+
+class Tracker(Protocol):
+    """Where a run is recorded."""
+
+    def start(
+        self,
+        run_id: str | None,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> str | None:
+        """Begin a run, or go on with `run_id`; returns the run's id."""
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """One point of a curve."""
+
+    def flush(self) -> None:
+        """Send what waits, if the other side can take it."""
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Keep a file with the run."""
+
+    def finish(self, status: str) -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+
+
+class MlflowTracker:
+    """`Tracker` on an MLflow server.
+
+    Points of curves are sent in batches. While the server cannot be reached they wait here: a
+    training of hours does not end for it. What still waits at the end is an error.
+
+    Args:
+        dataset: MLflow's dataset input: name, digest, source_type, source and more, as strings.
+    """
+
+    def __init__(
+        self, settings: MlflowSettings, *, dataset: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._dataset = dataset
+        self._run_id: str | None = None
+        self._waiting: list[Any] = []
+        self._sent = time.monotonic()
+
+    def start(
+        self,
+        run_id: str | None,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> str | None:
+        from mlflow.entities import Param, RunTag
+
+        with mlflow_session(self._settings, missing=f"training run {run_id}") as client:
+            if run_id is not None:
+                client.get_run(run_id)
+                client.update_run(run_id, status="RUNNING")
+            else:
+                run_id = str(client.create_run(_experiment(client), run_name=name).info.run_id)
+                client.log_batch(
+                    run_id,
+                    params=[Param(k, str(v)) for k, v in params.items()],
+                )
+                self._log_dataset(client, run_id)
+            client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        self._run_id = run_id
+        return run_id
+
+    def _log_dataset(self, client: Any, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if self._dataset is not None:
+            role = InputTag("mlflow.data.context", "training")
+            client.log_inputs(run_id, [DatasetInput(Dataset(**self._dataset), [role])])
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        from mlflow.entities import Metric
+
+        self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
+        if time.monotonic() - self._sent > _FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        self._sent = time.monotonic()
+        try:
+            self._send()
+        except RegistryUnavailable as error:
+            logger.warning("%d points of curves wait for MLflow: %s", len(self._waiting), error)
+
+    def _send(self) -> None:
+        with mlflow_session(self._settings) as client:
+            while self._waiting:
+                client.log_batch(self._run_id, metrics=self._waiting[:_MOST_PER_CALL])
+                del self._waiting[:_MOST_PER_CALL]
+
+    def artifact(self, path: Path, folder: str) -> None:
+        with mlflow_session(self._settings) as client:
+            client.log_artifact(self._run_id, str(path), folder)
+
+    def finish(self, status: str) -> None:
+        self._send()
+        with mlflow_session(self._settings) as client:
+            client.set_terminated(self._run_id, status)
+
+
+class NoTracker:
+    """A `Tracker` that keeps nothing; curves are in the run's folder anyway."""
+
+    def start(
+        self,
+        run_id: str | None,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> str | None:
+        return run_id
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """Nothing to keep."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Nothing to keep."""
+
+    def finish(self, status: str) -> None:
+        """Nothing to end."""
+
+
+def _experiment(client: Any) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(EXPERIMENT))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
