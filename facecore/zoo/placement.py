@@ -9,6 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvReLU(nn.Conv2d):
@@ -23,22 +24,45 @@ def place(
 ) -> nn.Module:
     """A copy of `network` on `device` in `dtype`, laid out for speed; only for inference.
 
-    Everywhere weights become channels_last. On a CPU with oneDNN, convolutions also keep
-    their weights in oneDNN's own blocked layout and compute a following ReLU in the same pass;
-    otherwise every call would convert the weights again. The copy has no parameters to train
-    or save for those layers.
+    Everywhere weights become channels_last, and inside an `nn.Sequential` a BatchNorm that
+    follows a convolution is folded into it (before weights are rounded to `dtype`). On a CPU
+    with oneDNN, convolutions also keep their weights in oneDNN's own blocked layout and compute
+    a following ReLU in the same pass; otherwise every call would convert the weights again. The
+    copy has no parameters to train or save for those layers.
 
     Args:
         example: shape of a typical input; the layouts are chosen for it, and stay correct for
             others.
     """
-    placed = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
+    placed = copy.deepcopy(network).eval().requires_grad_(False)
+    _fold(placed)
+    placed.to(device, dtype)
     for module in placed.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     if device.type == "cpu" and _can_pack():
         _pack(placed, example)
     return placed
+
+
+def _fold(network: nn.Module) -> None:
+    """In every `nn.Sequential`: convolution, BatchNorm, ReLU → one layer and identities."""
+    for stack in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        last = ""  # name of the layer that a following one may be folded into
+        for name, layer in list(stack.named_children()):
+            before = getattr(stack, last) if last else None
+            folded: nn.Module | None = None
+            if type(before) is nn.Conv2d and isinstance(layer, nn.BatchNorm2d):
+                if layer.running_mean is not None:
+                    folded = fuse_conv_bn_eval(before, layer)
+            elif type(before) is nn.Conv2d and isinstance(layer, nn.ReLU):
+                folded = copy.copy(before)  # the same object elsewhere must not gain a ReLU
+                folded.__class__ = ConvReLU
+            if folded is None:
+                last = name
+            else:
+                setattr(stack, last, folded)
+                setattr(stack, name, nn.Identity())
 
 
 def _can_pack() -> bool:
@@ -82,6 +106,8 @@ def _pack(network: nn.Module, example: Sequence[int]) -> None:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros"
     ]
+    if not hooks:
+        return
     with torch.inference_mode():
         network(torch.zeros(*example, dtype=torch.uint8))
     for hook in hooks:

@@ -33,7 +33,18 @@ _log = logging.getLogger(__name__)
 Task = Literal["detect", "embed", "match"]
 Converter = Callable[[Sequence[onnx_import.Layer]], dict[str, npt.NDArray[np.float32]]]
 
-_FAMILIES = ("facecore.zoo.yunet", "facecore.zoo.sface")
+_FAMILIES = (
+    "facecore.zoo.yunet",
+    "facecore.zoo.sface",
+    "facecore.zoo.ssd",
+    "facecore.zoo.faster_rcnn",
+    "facecore.zoo.rcnn",
+    "facecore.zoo.cnn",
+    "facecore.zoo.vgg",
+    "facecore.zoo.facenet",
+    "facecore.zoo.deepface",
+    "facecore.zoo.siamese",
+)
 # Part of the converted file's name: a change of how weights are converted makes a new file.
 _CONVERSION = 1
 
