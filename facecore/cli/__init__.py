@@ -13,7 +13,7 @@ import typer
 from rich.logging import RichHandler
 
 import facecore
-from facecore.cli import evaluation, people, platform, work
+from facecore.cli import dataset, evaluation, people, platform, work
 from facecore.cli.output import words
 from facecore.errors import FacecoreError
 
@@ -28,6 +28,7 @@ platform.add_to(app)
 work.add_to(app)
 people.add_to(app)
 app.add_typer(evaluation.app, name="evaluate")
+app.add_typer(dataset.app, name="dataset")
 
 
 def _print_version(wanted: bool) -> None:
