@@ -58,9 +58,9 @@ class LocallyConnected(nn.Module):
         k, s = self.kernel, self.stride
         # [n, rows, columns, channels, k, k], a view → [positions², n, k · k · channels]
         windows = x.permute(0, 2, 3, 1).unfold(1, k, s).unfold(2, k, s)
-        windows = windows.permute(1, 2, 0, 4, 5, 3).reshape(side * side, n, -1)
+        windows = windows.permute(1, 2, 0, 4, 5, 3).reshape(side * side, n, self.weight.shape[1])
         y = torch.baddbmm(self.bias, windows, self.weight)
-        return y.reshape(side, side, n, -1).permute(2, 3, 0, 1)
+        return y.reshape(side, side, n, self.weight.shape[2]).permute(2, 3, 0, 1)
 
 
 @register_model(
