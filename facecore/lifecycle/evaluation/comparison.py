@@ -23,6 +23,7 @@ from facecore.lifecycle.evaluation.error_curve import (
     resampled_errors,
 )
 from facecore.lifecycle.evaluation.estimate import Estimate, resampled_estimate
+from facecore.lifecycle.evaluation.identification import closed_searches
 from facecore.lifecycle.intervals import supported_rate
 from facecore.lifecycle.people_bootstrap import draws
 
@@ -124,7 +125,7 @@ def _embedders(
         old, new = champion.verification.eer.value, challenger.verification.eer.value
         spread = resampled_estimate(new - old, crossings[1] - crossings[0])
         others.append(Difference("equal error rate", old, new, spread, "lower"))
-    ranks = _rank_1(champion, challenger)
+    ranks = _rank_1(champion, challenger, seed)
     return Comparison(
         champion.model,
         challenger.model,
@@ -135,14 +136,21 @@ def _embedders(
     )
 
 
-def _rank_1(champion: EmbedderEvaluation, challenger: EmbedderEvaluation) -> Sequence[Difference]:
-    """Rank-1 of both, without a paired interval: the bounds are those of the two intervals."""
-    old, new = champion.identification.closed_set, challenger.identification.closed_set
-    if old is None or new is None:
+def _rank_1(
+    champion: EmbedderEvaluation, challenger: EmbedderEvaluation, seed: int
+) -> Sequence[Difference]:
+    """Rank-1 of both on the same galleries and probes."""
+    old, new = (closed_searches(one.scores, seed=seed) for one in (champion, challenger))
+    if not len(old):
         return ()
-    a, b = old.rank_1, new.rank_1
-    spread = Estimate(b.value - a.value, b.low - a.high, b.high - a.low)
-    return (Difference("rank 1", a.value, b.value, spread, "higher"),)
+    hits = [(found.rank == 1).astype(np.float64) for found in (old, new)]
+    replicates = []
+    for times in draws(len(champion.scores.names), seed=seed):
+        weight = times[old.person]
+        replicates.append(float(weight @ (hits[1] - hits[0])) / max(float(weight.sum()), 1.0))
+    values = [float(hit.mean()) for hit in hits]
+    spread = resampled_estimate(values[1] - values[0], np.array(replicates))
+    return (Difference("rank 1", values[0], values[1], spread, "higher"),)
 
 
 def _detectors(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from facecore.lifecycle.evaluation.box_matching import MatchedDetections
 from facecore.lifecycle.evaluation.detection_tally import DetectionTally
 from facecore.lifecycle.evaluation.estimate import Estimate, resampled_estimate
-from facecore.lifecycle.evaluation.slices import Ratio, rate_ratio
+from facecore.lifecycle.evaluation.slices import Ratio, in_order, rate_ratio
 from facecore.lifecycle.intervals import Proportion, proportion
 from facecore.lifecycle.people_bootstrap import draws
 from facecore.types import LANDMARK_NAMES
@@ -115,7 +115,7 @@ def detection_slices(column: str, labels: Sequence[str], tally: DetectionTally) 
     of_face = of_image[np.array(tally.image_of_face, np.int64)]
     hit, false = np.array(tally.hit, np.bool_), np.array(tally.false)
     made = []
-    for value in sorted(set(of_image.tolist())):
+    for value in sorted(set(of_image.tolist()), key=in_order):
         own = of_face == value
         images = of_image == value
         made.append(

@@ -125,12 +125,11 @@ def identify(
 
 def closed_set(scores: FaceScores, *, ranks: int = RANKS, seed: int = 0) -> ClosedSet | None:
     """Cumulative match characteristic; None when nobody has a second image."""
-    people = np.flatnonzero(searchable(scores))
-    gallery, probes, enrolled = enrol(scores, people, np.random.default_rng(seed))
-    found = search(scores, gallery, probes[enrolled])
+    found = closed_searches(scores, seed=seed)
+    gallery = int(searchable(scores).sum())
     if not len(found):
         return None
-    depth = min(ranks, len(gallery))
+    depth = min(ranks, gallery)
     hits = found.rank[:, None] <= np.arange(1, depth + 1)
     per_person = np.zeros((len(scores.names), depth))
     np.add.at(per_person, found.person, hits)
@@ -143,7 +142,7 @@ def closed_set(scores: FaceScores, *, ranks: int = RANKS, seed: int = 0) -> Clos
     )
     counts = hits.sum(axis=0)
     return ClosedSet(
-        gallery_size=len(gallery),
+        gallery_size=gallery,
         probes=len(found),
         cmc=tuple(
             RankRate(
@@ -158,6 +157,13 @@ def closed_set(scores: FaceScores, *, ranks: int = RANKS, seed: int = 0) -> Clos
             for rank in range(depth)
         ),
     )
+
+
+def closed_searches(scores: FaceScores, *, seed: int = 0) -> Probes:
+    """The searches of `closed_set`: equal people and seed give equal galleries and probes."""
+    people = np.flatnonzero(searchable(scores))
+    gallery, probes, enrolled = enrol(scores, people, np.random.default_rng(seed))
+    return search(scores, gallery, probes[enrolled])
 
 
 def open_set(

@@ -27,6 +27,7 @@ FEWEST_PEOPLE = 10
 UNKNOWN = "unknown"
 _MOST_SLICES = 12
 _BANDS = ("low", "middle", "high")
+_ORDER = {"low": 1, "medium": 2, "middle": 2, "high": 3, "unknown": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def slice_report(
     left, right = labels[scores.genuine_left], labels[scores.genuine_right]
     missed = scores.genuine.scores < limit
     slices = []
-    for value in sorted(set(labels[scores.people >= 0].tolist())):
+    for value in sorted(set(labels[scores.people >= 0].tolist()), key=in_order):
         members = (labels == value) & (scores.people >= 0)
         among = impostor_scores(scores.vectors[members], scores.people[members], scores.doubles)
         own = (left == value) & (right == value)
@@ -148,6 +149,12 @@ def groups_of(frame: pd.DataFrame, column: str) -> list[str]:
         named = [UNKNOWN if pd.isna(v) or str(v) == "" else str(v) for v in values.tolist()]
         return _largest(named)
     return _banded(values.to_numpy(np.float64, na_value=np.nan))
+
+
+def in_order(value: str) -> tuple[int, str]:
+    """Sorting key of groups: bands from low to high, what is unknown last, others by name."""
+    first = value.split(" ", 1)[0]
+    return _ORDER.get(first, 0), value
 
 
 def rate_ratio(
