@@ -82,6 +82,7 @@ class MlflowSettings(BaseModel):
     password: SecretStr = SecretStr("")
     detector: str = "face-detector"
     embedder: str = "face-embedder"
+    matcher: str = "face-matcher"
     alias: str = "champion"
 
 
@@ -153,6 +154,14 @@ class ReportSettings(BaseModel):
     timezone: TimeZone = "UTC"
 
 
+class TrainingSettings(BaseModel):
+    """Scheduled training of challengers."""
+
+    schedule: str = Field(
+        default="", description="cron expression or preset such as @weekly; empty: only by hand"
+    )
+
+
 class Settings(BaseSettings):
     """All settings; see each group. `home` holds the embedded platform's state."""
 
@@ -171,6 +180,7 @@ class Settings(BaseSettings):
     extract: ExtractSettings = ExtractSettings()
     identify: IdentifySettings = IdentifySettings()
     report: ReportSettings = ReportSettings()
+    training: TrainingSettings = TrainingSettings()
 
     @property
     def cache(self) -> Path:

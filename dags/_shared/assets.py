@@ -2,6 +2,7 @@
 
     ingest_images → accepted_images → extract_faces → faces
     report_analytics → reports
+    train_model → challengers
 
 A DAG that finishes its part emits the asset; `extract_faces` is scheduled on accepted images.
 """
@@ -17,3 +18,8 @@ ACCEPTED_IMAGES = Asset(
 )
 FACES = Asset(name="faces", uri="facecore://catalog/face", group="facecore")
 REPORTS = Asset(name="reports", uri="facecore://reports/activity", group="facecore")
+CHALLENGERS = Asset(
+    name="challengers",
+    uri="facecore://registry/challenger",
+    group="facecore",
+)

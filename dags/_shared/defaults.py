@@ -54,6 +54,16 @@ SHARD_DEVICE: dict[str, Any] = {
     "priority_weight": 8,
 }
 
+# Training takes hours and continues after its last epoch when it is tried again; a day means that
+# something hangs, or that a run should have been planned smaller. It yields the device to
+# extraction whenever both wait for it.
+TRAINING: dict[str, Any] = {
+    "execution_timeout": timedelta(days=1),
+    "pool": GPU_POOL,
+    "queue": GPU_POOL,
+    "priority_weight": 2,
+}
+
 # Matching reads vectors and the gallery; it needs no device slot of its own.
 SHARD_MATCH: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 6}
 

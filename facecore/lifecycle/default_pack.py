@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facecore.errors import ContractMismatch
 from facecore.lifecycle.model_card import model_card
+from facecore.lifecycle.packaging import (
+    Evidence,
+    Weights,
+    detector_package,
+    embedder_package,
+    embedding_contract,
+)
 from facecore.lifecycle.thresholds import Calibration
 from facecore.stores.registry import ModelPackage, ModelVersionInfo, Registry
 from facecore.types import Contract
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
 DETECTOR = "yunet"
 EMBEDDER = "sface"
-_REQUIREMENTS = ("facecore", "torch", "torchvision", "safetensors", "numpy", "pandas", "pillow")
 
 
 def register_default_pack(
@@ -55,7 +58,12 @@ def register_default_pack(
     names = registry.settings
     with tempfile.TemporaryDirectory(prefix="facecore-pack-") as scratch:
         packages = (
-            _detector_package(names.detector, detector, Path(scratch)),
+            detector_package(
+                names.detector,
+                _weights(detector),
+                Evidence(model_card(detector.name)),
+                Path(scratch),
+            ),
             _embedder_package(names.embedder, detector, embedder, Path(scratch)),
         )
         return [registry.register(package, alias=names.alias) for package in packages]
@@ -63,16 +71,7 @@ def register_default_pack(
 
 def default_contract(detector: PreparedWeights, embedder: PreparedWeights) -> Contract:
     """The embedding contract of the pack."""
-    from facecore.zoo.registry import spec
-
-    dimension = spec(embedder.name).dimension
-    assert dimension is not None  # noqa: S101 (an embedder has one)
-    return Contract(
-        embedder=embedder.name,
-        weights_sha256=embedder.sha256,
-        dimension=dimension,
-        detector_sha256=detector.sha256,
-    )
+    return embedding_contract(_weights(embedder), _dimension(embedder), detector.sha256)
 
 
 def default_calibration() -> Calibration:
@@ -91,89 +90,35 @@ def _shipped(what: str) -> dict[str, Any]:
     return document
 
 
-def _detector_package(name: str, detector: PreparedWeights, scratch: Path) -> ModelPackage:
-    contract = {"task": "detect", "model": detector.name, "weights_sha256": detector.sha256}
-    return _package(
-        name,
-        detector,
-        contract,
-        {
-            "weights.safetensors": detector.path,
-            "contract.json": _write(scratch, f"{contract['model']}-contract", contract),
-        },
-        description=model_card(detector.name),
-    )
-
-
 def _embedder_package(
     name: str, detector: PreparedWeights, embedder: PreparedWeights, scratch: Path
 ) -> ModelPackage:
-    embedding = default_contract(detector, embedder)
     calibration, verification = default_calibration(), default_verification()
-    if calibration.contract != embedding.digest:
-        raise ContractMismatch(embedding.digest, calibration.contract)
-    contract = {
-        "task": "embed",
-        "model": embedder.name,
-        "weights_sha256": embedder.sha256,
-        "digest": embedding.digest,
-        "embedding": asdict(embedding),
+    card = model_card(embedder.name, calibration=calibration, verification=verification)
+    metrics = {
+        "lfw_accuracy": verification["accuracy"],
+        "lfw_accuracy_std": verification["accuracy_std"],
+        "lfw_auc": verification["auc"],
+        "lfw_eer": verification["eer"],
     }
-    return _package(
+    return embedder_package(
         name,
-        embedder,
-        contract,
-        {
-            "weights.safetensors": embedder.path,
-            "detector.safetensors": detector.path,
-            "contract.json": _write(scratch, f"{contract['model']}-contract", contract),
-            "calibration.json": _write(scratch, "calibration", calibration.to_json()),
-        },
-        description=model_card(embedder.name, calibration=calibration, verification=verification),
-        metrics={
-            "lfw_accuracy": verification["accuracy"],
-            "lfw_accuracy_std": verification["accuracy_std"],
-            "lfw_auc": verification["auc"],
-            "lfw_eer": verification["eer"],
-        },
+        _weights(embedder),
+        _dimension(embedder),
+        _weights(detector),
+        calibration,
+        Evidence(card, metrics),
+        scratch,
     )
 
 
-def _package(
-    name: str,
-    prepared: PreparedWeights,
-    contract: dict[str, Any],
-    artifacts: dict[str, Path],
-    *,
-    description: str,
-    metrics: dict[str, float] | None = None,
-) -> ModelPackage:
-    from facecore.lifecycle import serving
+def _weights(prepared: PreparedWeights) -> Weights:
+    return Weights(prepared.name, prepared.path, prepared.sha256, prepared.source_sha256)
+
+
+def _dimension(prepared: PreparedWeights) -> int:
     from facecore.zoo.registry import spec
 
-    about = spec(prepared.name)
-    facts = {
-        "model": prepared.name,
-        "task": about.task,
-        "licence": about.licence,
-        "sha256": prepared.sha256,
-        "source_sha256": prepared.source_sha256,
-    }
-    return ModelPackage(
-        name=name,
-        files=artifacts,
-        contract=contract,
-        python_model=Path(serving.__file__).with_name("pyfunc_model.py"),
-        signature=serving.signature(about.task),
-        description=description,
-        requirements=tuple(f"{package}=={version(package)}" for package in _REQUIREMENTS),
-        tags=facts,
-        params=facts,
-        metrics=metrics or {},
-    )
-
-
-def _write(scratch: Path, name: str, document: dict[str, Any]) -> Path:
-    path = scratch / f"{name}.json"
-    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return path
+    dimension = spec(prepared.name).dimension
+    assert dimension is not None  # noqa: S101 (an embedder has one)
+    return dimension

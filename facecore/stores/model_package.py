@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ class ModelPackage:
         signature: inputs and outputs in the dictionary form of MLflow's `ModelSignature`.
         description: the model card, Markdown.
         requirements: pip requirements of the pyfunc.
+        input_example: one row of its input, column → value.
+        run_id: the run that made the model; without, the version gets a run of its own, with
+            `params` and `metrics`.
     """
 
     name: str
@@ -45,6 +49,8 @@ class ModelPackage:
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    input_example: Mapping[str, Any] | None = None
+    run_id: str | None = None
 
 
 def ensure_model(client: Any, name: str) -> None:
@@ -76,25 +82,13 @@ def create_version(
     client: Any, package: ModelPackage, digests: Mapping[str, str], digest: str
 ) -> Any:
     """Upload the files, then create the version, which is the one step that makes it visible."""
-    from mlflow.entities import Metric, Param
-
     tags = {
         **package.tags,
         DIGEST_TAG: digest,
         FILES_TAG: json.dumps(dict(digests)),
         CONTRACT_TAG: json.dumps(dict(package.contract)),
     }
-    experiment = _experiment(client)
-    run = client.create_run(experiment, run_name=f"register {package.name}", tags=tags)
-    run_id = run.info.run_id
-    status = "FAILED"
-    try:
-        now = run.info.start_time
-        client.log_batch(
-            run_id,
-            metrics=[Metric(k, float(v), now, 0) for k, v in package.metrics.items()],
-            params=[Param(k, v) for k, v in package.params.items()],
-        )
+    with _run(client, package, tags) as (run_id, experiment):
         model = client.create_logged_model(
             experiment,
             name=package.name,
@@ -108,7 +102,7 @@ def create_version(
             _save(package, saved)
             client.log_model_artifacts(model.model_id, str(saved))
         client.finalize_logged_model(model.model_id, "READY")
-        version = client.create_model_version(
+        return client.create_model_version(
             package.name,
             source=f"models:/{model.model_id}",
             run_id=run_id,
@@ -117,17 +111,40 @@ def create_version(
             description=package.description,
             await_creation_for=0,  # the files are there already
         )
+
+
+@contextmanager
+def _run(client: Any, package: ModelPackage, tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The run that made the model, as it is; or a run for the registration. (run, experiment)"""
+    from mlflow.entities import Metric, Param
+
+    if package.run_id is not None:
+        yield package.run_id, str(client.get_run(package.run_id).info.experiment_id)
+        return
+    experiment = _experiment(client)
+    run = client.create_run(experiment, run_name=f"register {package.name}", tags=tags)
+    run_id, status = run.info.run_id, "FAILED"
+    try:
+        client.log_batch(
+            run_id,
+            metrics=[
+                Metric(k, float(v), run.info.start_time, 0) for k, v in package.metrics.items()
+            ],
+            params=[Param(k, v) for k, v in package.params.items()],
+        )
+        yield run_id, experiment
         status = "FINISHED"
     finally:
         client.set_terminated(run_id, status)
-    return version
 
 
 def _save(package: ModelPackage, folder: Path) -> None:
     """Write the pyfunc with its artifacts. MLflow keeps each artifact under its file's name."""
     import mlflow.pyfunc
+    import pandas as pd
     from mlflow.models import ModelSignature
 
+    example = None if package.input_example is None else pd.DataFrame([dict(package.input_example)])
     with (
         tempfile.TemporaryDirectory(prefix="facecore-files-") as scratch,
         warnings.catch_warnings(),
@@ -143,6 +160,7 @@ def _save(package: ModelPackage, folder: Path) -> None:
             python_model=str(package.python_model),
             artifacts={name: str(path) for name, path in renamed.items()},
             signature=ModelSignature.from_dict(dict(package.signature)),
+            input_example=example,
             pip_requirements=list(package.requirements),
         )
     (folder / CARD).write_text(package.description, encoding="utf-8")

@@ -42,7 +42,7 @@ class TrainedModel:
     Attributes:
         path, sha256: the weights with the best validation metric, safetensors.
         options: of the network; the file states them too.
-        metric, metric_value: which metric picked the epoch, and its value.
+        metric, metric_value, higher_is_better: which metric picked the epoch, and its value.
         metrics: all validation metrics of that epoch, and of the calibration if there was one.
         curves: metric → ((step, value), …).
         run_id: of the run in MLflow, if it was tracked.
@@ -55,6 +55,7 @@ class TrainedModel:
     options: dict[str, Any]
     metric: str
     metric_value: float
+    higher_is_better: bool
     best_epoch: int
     metrics: dict[str, float]
     curves: dict[str, list[tuple[int, float]]]
@@ -101,6 +102,7 @@ def train(
         seed_everything(plan.seed, verbose=False)
         prepared = prepare(plan, snapshot, scratch=Path(scratch), teacher=teacher)
         record.metric, record.options = prepared.module.metric, prepared.options
+        record.higher_is_better = prepared.module.higher_is_better
         record.run_id = tracker.start(
             record.run_id,
             workdir.name,
@@ -182,6 +184,7 @@ def _result(folder: RunFolder, record: RunRecord) -> TrainedModel:
         options=record.options,
         metric=record.metric,
         metric_value=record.metric_value,
+        higher_is_better=record.higher_is_better,
         best_epoch=record.best_epoch,
         metrics=record.metrics,
         curves=record.curves,

@@ -10,7 +10,6 @@ name are removed after that. A kill at any moment leaves a folder that can be co
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ class RunRecord(BaseModel):
     best_epoch: int | None = None
     metric: str = ""
     metric_value: float | None = None
+    higher_is_better: bool = True
     metrics: dict[str, float] = Field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -148,14 +148,3 @@ def find_run(folder: Path, name: str) -> tuple[RunFolder, RunRecord]:
             return found, record
     listed = ", ".join(known[:10]) or "none"
     raise NotFound("training run", name, remedy=f"Runs below {folder}, newest first: {listed}.")
-
-
-def summary_of(record: RunRecord) -> dict[str, Any]:
-    """What forms, logs and XCom show of a run."""
-    document = {
-        "epochs": record.epochs_done,
-        "best_epoch": record.best_epoch,
-        record.metric: record.metric_value,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(document))
-    return plain

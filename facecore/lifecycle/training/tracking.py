@@ -6,11 +6,15 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from facecore.config import MlflowSettings
 from facecore.errors import RegistryUnavailable
+from facecore.lifecycle.datasets.tracking import log_input
 from facecore.stores.mlflow_session import mlflow_session
+
+if TYPE_CHECKING:
+    from facecore.lifecycle.datasets.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +55,14 @@ class MlflowTracker:
     training of hours does not end for it. What still waits at the end is an error.
 
     Args:
-        dataset: MLflow's dataset input: name, digest, source_type, source and more, as strings.
+        snapshot: what is trained on; logged as the run's data set.
     """
 
     def __init__(
-        self, settings: MlflowSettings, *, dataset: Mapping[str, str] | None = None
+        self, settings: MlflowSettings, snapshot: Snapshot
     ) -> None:
         self._settings = settings
-        self._dataset = dataset
+        self._snapshot = snapshot
         self._run_id: str | None = None
         self._waiting: list[Any] = []
         self._sent = time.monotonic()
@@ -82,17 +86,10 @@ class MlflowTracker:
                     run_id,
                     params=[Param(k, str(v)) for k, v in params.items()],
                 )
-                self._log_dataset(client, run_id)
+                log_input(client, run_id, self._snapshot)
             client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         self._run_id = run_id
         return run_id
-
-    def _log_dataset(self, client: Any, run_id: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        if self._dataset is not None:
-            role = InputTag("mlflow.data.context", "training")
-            client.log_inputs(run_id, [DatasetInput(Dataset(**self._dataset), [role])])
 
     def metric(self, name: str, value: float, step: int) -> None:
         from mlflow.entities import Metric
@@ -122,6 +119,25 @@ class MlflowTracker:
         self._send()
         with mlflow_session(self._settings) as client:
             client.set_terminated(self._run_id, status)
+
+
+def add_to_run(
+    settings: MlflowSettings,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    documents: Mapping[str, Any],
+) -> None:
+    """Add numbers and JSON documents (path → content) to a run that has ended."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    points = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    with mlflow_session(settings, missing=f"training run {run_id}") as client:
+        for start in range(0, len(points), _MOST_PER_CALL):
+            client.log_batch(run_id, metrics=points[start : start + _MOST_PER_CALL])
+        for path, document in documents.items():
+            client.log_dict(run_id, document, path)
 
 
 class NoTracker:
