@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from facecore.analytics import charts, wording
+from facecore.analytics import charts, page, wording
 from facecore.analytics.activity_report import ActivityReport
 from facecore.analytics.drawing import Cell, Chart
 from facecore.analytics.summary import sentences
-from facecore.analytics.theme import FONT, PALETTES, template
+from facecore.analytics.theme import PALETTES, template
 from facecore.analytics.thumbnails import data_uri
 
 Crop = npt.NDArray[np.uint8]
@@ -72,9 +67,9 @@ def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> R
         for section in sections
         for chart in section.charts
     }
-    scripts = [_plotly(), _resource("report.js.j2")] if figures else []
+    scripts = [page.plotly(), page.resource("report.js.j2")] if figures else []
     data = {"themes": {p.name: template(p) for p in PALETTES}, "charts": figures}
-    html = _environment().get_template("report.html.j2").render(
+    html = page.environment().get_template("report.html.j2").render(
         report=report,
         summary=summary,
         cards=_cards(report),
@@ -84,11 +79,11 @@ def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> R
             for person in report.people
             if crops and person.face_id in crops
         },
-        css=Markup(_css()),  # noqa: S704 - our own file
+        css=Markup(page.css()),  # noqa: S704 - our own file
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own, and Plotly's
         heights={key: drawn["light"]["layout"]["height"] for key, drawn in figures.items()},
-        script_hashes=[_csp_hash(script) for script in scripts],
-        data=Markup(_inside_script(data)) if figures else None,  # noqa: S704 - escaped there
+        script_hashes=[page.csp_hash(script) for script in scripts],
+        data=Markup(page.inside_script(data)) if figures else None,  # noqa: S704 - escaped there
         words=wording,
     )  # fmt: skip
     return Rendered(html, report.as_json(summary=list(summary)))
@@ -153,67 +148,3 @@ def _filling_rows(made: list[Chart]) -> tuple[Chart, ...]:
         return tuple(made)
     wider = {1: "wide", 2: "half"}[rest]
     return (*made[:-rest], *(replace(chart, width=wider) for chart in made[-rest:]))
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("facecore.analytics"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., object]] = {
-        "cell": _cell,
-        "initials": _initials,
-        "moment": _moment,
-    }
-    environment.filters.update(filters)
-    return environment
-
-
-def _cell(value: Cell) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else wording.number(value)
-
-
-def _initials(label: str) -> str:
-    return "".join(word[0] for word in label.replace("_", " ").split()[:2]).upper()
-
-
-def _moment(iso: str) -> str:
-    return iso[:16].replace("T", " ")
-
-
-def _css() -> str:
-    def variables(names: Iterable[str], index: int) -> str:
-        return "".join(f"--{name.replace('_', '-')}:{getattr(PALETTES[index], name)};"
-                       for name in names)  # fmt: skip
-
-    names = ("page", "surface", "border", "text", "quiet", "accent", "review", "limit")
-    return (
-        f":root{{--font:{FONT};{variables(names, 0)}}}\n"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{variables(names, 1)}}}}}\n"
-        + _resource("report.css")
-    )
-
-
-def _resource(name: str) -> str:
-    return files("facecore.analytics").joinpath("templates", name).read_text("utf-8")
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _csp_hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _inside_script(data: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

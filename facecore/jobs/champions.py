@@ -1,11 +1,13 @@
-"""The models in use: from the registry's alias to an extractor ready to run.
+"""The models in use: from the catalogue's active versions to an extractor ready to run.
 
-The registry decides (`models:/…@champion`), the catalogue must agree: vectors of a model that
-was not activated there would be compared with nobody.
+The registry's alias says which version is wanted; the catalogue says which one is in use, that
+is, whose vectors are there to be compared with. Work goes by the catalogue; a promotion
+(`jobs.promotion`) moves it to what is wanted.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,19 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facecore.config import ExtractSettings
-from facecore.errors import ConfigError
+from facecore.errors import ConfigError, ContractMismatch, FacecoreError
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import Calibration, OperatingThreshold, threshold_for_gallery
-from facecore.stores.catalog import models
+from facecore.stores.catalog import active, models
 from facecore.stores.registry import WEIGHTS, ModelVersionInfo
 
 if TYPE_CHECKING:
     from facecore.pipeline.extract import FaceExtractor
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Champions:
-    """The detector and embedder in use, in the registry's and the catalogue's words."""
+    """A detector and an embedder, in the registry's and the catalogue's words."""
 
     detector: ModelVersionInfo
     embedder: ModelVersionInfo
@@ -40,27 +44,55 @@ class Champions:
             "embed": f"{self.embedder.name}/{self.embedder.version}",
         }
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Of detector and embedder in the catalogue."""
+        return self.detector_row.id, self.embedder_row.id
+
 
 def champions(stores: Stores) -> Champions:
-    """Resolve the aliases and check them against the catalogue.
+    """The pair in use.
+
+    An alias of the registry that names another version changes nothing here; it is said once
+    per process.
 
     Raises:
-        NotFound: no champion is registered or none is active.
-        ConfigError: the registry's champion is not the catalogue's active model.
+        NotFound: none is active, or the registry does not know the active version.
+        ContractMismatch: the registry's version is not the one the catalogue knows.
         RegistryUnavailable, CatalogUnavailable: a store is down.
     """
-    detector = stores.registry.resolve(stores.settings.mlflow.detector)
-    embedder = stores.registry.resolve(stores.settings.mlflow.embedder)
     with stores.catalog.transaction() as tx:
-        rows = (models.active(tx, "detect"), models.active(tx, "embed"))
-    for info, row in zip((detector, embedder), rows, strict=True):
-        if (info.name, info.version) != (row.name, row.version):
-            raise ConfigError(
-                f"the registry's champion {info.name}/{info.version} is not active; the catalogue "
-                f"works with {row.name}/{row.version}.",
-                remedy="Point the alias back, or activate the new version by re-embedding.",
+        pair = active.current(tx)
+    found = versions(stores, pair.detector, pair.embedder)
+    _tell_differences(stores, found)
+    return found
+
+
+def versions(
+    stores: Stores, detector: models.ModelVersion, embedder: models.ModelVersion
+) -> Champions:
+    """The same pair in the registry's words. Raises as `champions` does."""
+    infos = [_info(stores, row.name, row.version) for row in (detector, embedder)]
+    for info, row in zip(infos, (detector, embedder), strict=True):
+        if info.weights_sha256 != row.weights_sha256:
+            raise ContractMismatch(row.weights_sha256, info.weights_sha256)
+    return Champions(infos[0], infos[1], detector, embedder)
+
+
+def differences(stores: Stores) -> list[str]:
+    """One sentence for each alias that names another version than the one in use."""
+    with stores.catalog.transaction() as tx:
+        pair = active.current(tx)
+    found = []
+    for row in (pair.detector, pair.embedder):
+        wanted = stores.registry.aliases(row.name).get(stores.settings.mlflow.alias)
+        if wanted != row.version:
+            names = f"version {wanted}" if wanted else "nothing"
+            found.append(
+                f"{row.name}@{stores.settings.mlflow.alias} names {names} in the registry; "
+                f"version {row.version} is in use."
             )
-    return Champions(detector, embedder, *rows)
+    return found
 
 
 def extractor(stores: Stores, chosen: Champions) -> FaceExtractor:
@@ -73,8 +105,10 @@ def extractor(stores: Stores, chosen: Champions) -> FaceExtractor:
     return _load(
         stores.registry.download(chosen.detector) / WEIGHTS,
         chosen.detector.weights_sha256,
+        str(chosen.detector.contract["model"]),
         stores.registry.download(chosen.embedder) / WEIGHTS,
         chosen.embedder.weights_sha256,
+        str(chosen.embedder.contract["embedding"]["embedder"]),
         stores.settings.extract.model_dump_json(),
     )
 
@@ -93,21 +127,61 @@ def default_extractor(stores: Stores) -> FaceExtractor:
     return _load(
         detector.path,
         detector.sha256,
+        DETECTOR,
         embedder.path,
         embedder.sha256,
+        EMBEDDER,
         stores.settings.extract.model_dump_json(),
     )
 
 
+# Two: the pair in use, and the one that is being promoted beside it.
 @lru_cache(maxsize=2)
 def _load(
-    detector: Path, detector_sha256: str, embedder: Path, embedder_sha256: str, settings: str
+    detector: Path,
+    detector_sha256: str,
+    detector_name: str,
+    embedder: Path,
+    embedder_sha256: str,
+    embedder_name: str,
+    settings: str,
 ) -> FaceExtractor:
     from facecore.pipeline.load import load_extractor
 
     options: dict[str, Any] = ExtractSettings.model_validate_json(settings).model_dump()
     options["sides_px"] = options.pop("detect_sides_px")
-    return load_extractor(detector, detector_sha256, embedder, embedder_sha256, **options)
+    if detector_name != "yunet":
+        options["detector"] = detector_name
+    return load_extractor(
+        detector, detector_sha256, embedder, embedder_sha256, embedder=embedder_name, **options
+    )
+
+
+# A version's files and contract never change, so that one answer serves a process for its life.
+_INFOS: dict[tuple[str, str, int], ModelVersionInfo] = {}
+
+
+def _info(stores: Stores, name: str, version: int) -> ModelVersionInfo:
+    key = (stores.settings.mlflow.tracking_uri, name, version)
+    if key not in _INFOS:
+        _INFOS[key] = stores.registry.version(name, version)
+    return _INFOS[key]
+
+
+_TOLD: set[tuple[str, int, int]] = set()
+
+
+def _tell_differences(stores: Stores, found: Champions) -> None:
+    """Warn where the registry wants something else. Its absence is no reason not to work."""
+    key = (stores.settings.mlflow.tracking_uri, found.detector.version, found.embedder.version)
+    if key in _TOLD:
+        return
+    _TOLD.add(key)
+    try:
+        for sentence in differences(stores):
+            logger.warning("%s", sentence)
+    except FacecoreError as error:
+        logger.warning("the registry's aliases could not be read: %s", error)
 
 
 def threshold_for(

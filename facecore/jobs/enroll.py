@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from facecore.errors import ImageRejected, UsageError
+from facecore.errors import ImageRejected, ModelsChanged, UsageError
 from facecore.jobs.champions import Champions, champions, extractor
 from facecore.jobs.extract import Pack
 from facecore.jobs.landing import content_key
@@ -25,7 +25,7 @@ from facecore.lifecycle.main_face import main_face
 from facecore.stages.decode import Limits, decode, inspect
 from facecore.stages.fingerprint import content_digest, perceptual_hash
 from facecore.stages.measure import measure
-from facecore.stores.catalog import images, people
+from facecore.stores.catalog import active, coverage, images, people
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Detections, ImageStatus
 
@@ -88,10 +88,12 @@ def enroll(
     stores = stores or Stores()
     results: list[Enrolment] = []
     with recorded(stores.catalog, context, "enroll") as run:
-        chosen = champions(stores)
-        run.models = chosen.names
         for batch in _batches(pictures):
-            results += _enroll_batch(stores, chosen, run, batch, central_face)
+            try:
+                results += _enroll_batch(stores, run, batch, central_face)
+            except ModelsChanged:
+                logger.info("the models changed; enrolling these pictures again")
+                results += _enroll_batch(stores, run, batch, central_face)
             on_progress(len(results))
         run.counts = {
             state: sum(r.state == state for r in results)
@@ -143,8 +145,10 @@ def _read(picture: Picture) -> _Read:
 
 
 def _enroll_batch(
-    stores: Stores, chosen: Champions, run: Run, batch: Sequence[_Read], central: bool
+    stores: Stores, run: Run, batch: Sequence[_Read], central: bool
 ) -> list[Enrolment]:
+    chosen = champions(stores)
+    run.models = chosen.names
     with stores.catalog.transaction() as tx:
         enrolled = people.enrolled_as(tx, [item.digest for item in batch])
         results: dict[int, Enrolment] = {}
@@ -182,6 +186,7 @@ def _enroll_fresh(
             yield index, _refused(item, rejected)
     extracted = extractor(stores, chosen).extract(list(pixels.values()))
     found = dict(zip(pixels, extracted, strict=True))
+    active.require(tx, *chosen.ids)
     pack = Pack(f"enrolment-{run.id}-{fresh[0][1].digest[:16]}.safetensors" if fresh else "")
     owners: list[tuple[int, _Read, int]] = []
     for index, item in fresh:
@@ -198,7 +203,9 @@ def _enroll_fresh(
         owners.append((index, item, len(pack.rows) + chosen_face))
         pack.add(image_id, found[index], chosen.detector_row.id, None)
     face_ids = pack.write(stores, tx, chosen.embedder_row.id)
-    images.mark_extracted(tx, sorted({row.image_id for row in pack.rows}))
+    enrolled = sorted({row.image_id for row in pack.rows})
+    images.mark_extracted(tx, enrolled)
+    coverage.cover(tx, chosen.ids, enrolled)
     for index, item, row in owners:
         person_id = people.enrol(tx, item.picture.label)
         people.confirm(tx, person_id, [face_ids[row]], gallery=True, run_id=run.id)

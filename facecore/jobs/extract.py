@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facecore.errors import ImageRejected, ObjectMissing
+from facecore.errors import ImageRejected, ModelsChanged, ObjectMissing
 from facecore.jobs import crops
 from facecore.jobs.champions import Champions, champions, extractor
 from facecore.jobs.lineage import Run, RunContext, attempt, recorded
@@ -20,7 +20,7 @@ from facecore.pipeline.stream import stream
 from facecore.stages import reasons
 from facecore.stages.decode import Limits
 from facecore.stages.face_quality import assess
-from facecore.stores.catalog import faces, images, shards
+from facecore.stores.catalog import active, coverage, faces, images, shards
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Embeddings, FaceCrops, ImageRef
 
@@ -46,15 +46,17 @@ def extract_shard(context: RunContext, shard_id: int, stores: Stores | None = No
     """Find, align and embed the faces of a shard's images; returns the shard's id.
 
     Faces, embeddings, image states and the shard's completion are one transaction; the crop
-    packs it points to are written before it commits.
+    packs it points to are written before it commits. A shard that was computed while another
+    pair of models came into use is computed again, with that pair.
     """
     stores = stores or Stores()
     with recorded(stores.catalog, context, "extract.shard", {"shard": shard_id}) as run:
-        rejected: list[str] = []
-        with attempt(stores.catalog, shard_id), stores.catalog.transaction() as tx:
-            if shards.claim(tx, shard_id) is not None:
-                rejected = _extract(stores, tx, shard_id, run)
-                shards.complete(tx, shard_id, run.counts)
+        with attempt(stores.catalog, shard_id):
+            try:
+                rejected = _claimed(stores, shard_id, run)
+            except ModelsChanged:
+                logger.info("shard %d: the models changed; extracting again", shard_id)
+                rejected = _claimed(stores, shard_id, run)
         remove_originals(stores, rejected)
         logger.info("shard %d: %s", shard_id, run.counts)
     return shard_id
@@ -112,13 +114,24 @@ class Pack:
         return face_ids
 
 
+def _claimed(stores: Stores, shard_id: int, run: Run) -> list[str]:
+    with stores.catalog.transaction() as tx:
+        if shards.claim(tx, shard_id) is None:
+            return []
+        rejected = _extract(stores, tx, shard_id, run)
+        shards.complete(tx, shard_id, run.counts)
+    return rejected
+
+
 def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> list[str]:
     """Extract a claimed shard; returns the keys of images that went into the quarantine."""
     chosen = champions(stores)
     run.models = chosen.names
     refs = shards.images_of(tx, shard_id)
     extracted, rejected, found = _stream(stores, tx, chosen, shard_id, refs)
+    active.require(tx, *chosen.ids)
     images.mark_extracted(tx, extracted)
+    coverage.cover(tx, chosen.ids, extracted)
     keys = {ref.id: ref.key for ref in refs if ref.id in rejected}
     quarantine(stores, tx, keys, rejected)
     run.counts = {"images": len(extracted), "faces": found, "images_rejected": len(rejected)}
@@ -134,7 +147,7 @@ def _stream(
     found = packs = 0
     pack = Pack(f"{shard_id}-{packs}.safetensors")
     results = stream(
-        ((ref.id, _fetch(stores, ref)) for ref in refs),
+        ((ref.id, fetcher(stores, ref)) for ref in refs),
         extractor(stores, chosen),
         limits=Limits(limits.max_bytes, limits.max_pixels),
     )
@@ -152,7 +165,9 @@ def _stream(
     return extracted, rejected, found
 
 
-def _fetch(stores: Stores, ref: ImageRef) -> Callable[[], bytes]:
+def fetcher(stores: Stores, ref: ImageRef) -> Callable[[], bytes]:
+    """Fetches an original; a lost one is rejected as one image, like a broken one."""
+
     def fetch() -> bytes:
         try:
             return stores.objects.get(ref.bucket, ref.key)

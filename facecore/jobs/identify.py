@@ -11,7 +11,8 @@ from facecore.jobs.champions import threshold_for
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.stages.identify import identify
-from facecore.stores.catalog import faces, models, people, shards
+from facecore.stores.catalog import active, faces, models, people, shards
+from facecore.stores.catalog.connection import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -30,42 +31,55 @@ def identify_shard(
         ContractMismatch: the gallery was embedded by another model.
     """
     stores = stores or Stores()
-    wanted = stores.settings.identify
     with recorded(stores.catalog, context, "identify.shard", {"shard": shard_id}) as run:
         with stores.catalog.transaction() as tx:
-            model = models.active(tx, "embed")
+            model = active.hold(tx).embedder
             run.models = {"embed": f"{model.name}/{model.version}"}
-            face_ids, vectors = faces.embeddings_of(tx, model.id, shard_id)
-            gallery = people.gallery(tx, model.id)
-            if gallery.contract != model.contract:
-                raise ContractMismatch(model.contract, gallery.contract)
-            threshold = threshold_for(model.calibration, wanted.target_fpir, len(gallery))
-            matches = identify(
-                vectors,
-                gallery.vectors,
-                gallery.person_ids.tolist(),
-                gallery.labels,
-                threshold=threshold.threshold,
-                review_margin=wanted.review_margin,
-                top_k=wanted.top_k,
+            run.counts = compare_with_gallery(
+                stores, tx, run.id, model, f"face.shard_id = {int(shard_id)}"
             )
-            changed = people.write_assignments(
-                tx,
-                (
-                    people.AssignmentRow.from_match(
-                        int(face_id),
-                        match,
-                        model_version_id=model.id,
-                        gallery_size=len(gallery),
-                        run_id=run.id,
-                    )
-                    for face_id, match in zip(face_ids, matches, strict=True)
-                ),
-            )
-        outcomes = Counter(str(match.outcome) for match in matches)
-        run.counts = {"faces": len(face_ids), "changed": changed, **outcomes}
         logger.info("shard %d: %s", shard_id, run.counts)
     return dict(run.counts)
+
+
+def compare_with_gallery(
+    stores: Stores, tx: Transaction, run_id: str, model: models.ModelVersion, condition: str
+) -> dict[str, int]:
+    """Record what an embedder version says of the faces that meet `condition`; counts.
+
+    Args:
+        condition: on `face`: SQL made of constants only.
+    """
+    wanted = stores.settings.identify
+    face_ids, vectors = faces.read_vectors(tx, model.id, condition)
+    gallery = people.gallery(tx, model.id)
+    if gallery.contract != model.contract:
+        raise ContractMismatch(model.contract, gallery.contract)
+    threshold = threshold_for(model.calibration, wanted.target_fpir, len(gallery))
+    matches = identify(
+        vectors,
+        gallery.vectors,
+        gallery.person_ids.tolist(),
+        gallery.labels,
+        threshold=threshold.threshold,
+        review_margin=wanted.review_margin,
+        top_k=wanted.top_k,
+    )
+    changed = people.write_assignments(
+        tx,
+        (
+            people.AssignmentRow.from_match(
+                int(face_id),
+                match,
+                model_version_id=model.id,
+                gallery_size=len(gallery),
+                run_id=run_id,
+            )
+            for face_id, match in zip(face_ids, matches, strict=True)
+        ),
+    )
+    outcomes = Counter(str(match.outcome) for match in matches)
+    return {"faces": len(face_ids), "changed": changed, **outcomes}
 
 
 def identify_everything(context: RunContext, stores: Stores | None = None) -> dict[str, int]:

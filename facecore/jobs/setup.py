@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facecore.errors import NotFound
+from facecore.jobs.model_versions import row_of
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.default_pack import register_default_pack
-from facecore.lifecycle.thresholds import VERIFICATION_FMR, Calibration, threshold_at
 from facecore.stores.catalog import faces, models, schema
 from facecore.stores.registry import ModelVersionInfo
-from facecore.types import Contract
 
 logger = logging.getLogger(__name__)
 
@@ -56,32 +55,22 @@ def register_models(stores: Stores) -> tuple[str, ...]:
     registered = register_default_pack(
         stores.registry, stores.settings.cache, stores.settings.model_dir
     )
-    for info in registered:
-        _activate_first(stores, info)
+    detector, embedder = registered
+    _activate_first(stores, detector, None)
+    _activate_first(stores, embedder, detector)
     return tuple(f"{info.name}/{info.version}" for info in registered)
 
 
-def _activate_first(stores: Stores, info: ModelVersionInfo) -> None:
+def _activate_first(
+    stores: Stores, info: ModelVersionInfo, detector: ModelVersionInfo | None
+) -> None:
     with stores.catalog.transaction() as tx:
         known = models.find(tx, info.name, info.version)
     # A version that is known may have been calibrated on the operator's own data since.
     document = None if known else stores.registry.calibration(info)
-    embedding = Contract(**info.contract["embedding"]) if "embedding" in info.contract else None
-    threshold = None
-    if document:
-        threshold = threshold_at(Calibration.from_json(document), VERIFICATION_FMR).threshold
-    row = models.ModelVersionRow(
-        task="embed" if embedding else "detect",
-        name=info.name,
-        version=info.version,
-        contract=embedding.digest if embedding else info.weights_sha256,
-        weights_sha256=info.weights_sha256,
-        dimension=embedding.dimension if embedding else None,
-        threshold=threshold,
-        target_fmr=VERIFICATION_FMR if threshold is not None else None,
-        calibration=document or {},
-    )
     with stores.catalog.transaction() as tx:
+        paired = models.find(tx, detector.name, detector.version) if detector else None
+        row = row_of(info, document, paired.id if paired else None)
         version_id = models.upsert(tx, row)
         if row.dimension is not None:
             faces.ensure_embedding_partition(tx, version_id, row.dimension)

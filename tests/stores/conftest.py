@@ -42,7 +42,7 @@ def catalog(migrated: DatabaseSettings) -> Catalog:
             cursor.execute(drop_partitions)
         cursor.execute(
             "SELECT string_agg(format('facecore.%I', tablename), ', ') FROM pg_tables "
-            "WHERE schemaname = 'facecore' AND tablename <> 'schema_version'"
+            "WHERE schemaname = 'facecore' AND tablename NOT IN ('schema_version', 'audit')"
         )
         (tables,) = cursor.fetchone()
         cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")

@@ -5,7 +5,8 @@ numbers of a report agree with each other while ingestion goes on.
 
 An image belongs to a period when it was sighted in it; its place and time there are those of
 its first sighting in the period. Gallery pictures (source `enrolment`) are not activity.
-Where an image was searched by several detector versions, only the newest one's faces count.
+Where an image was searched by several detector versions, only the faces of the one in use count,
+and of what models said of a face, only the word of the embedder in use.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ _PREPARE = (
     ) AS seen""",
     "ANALYZE report_sighting",
     # OFFSET 0 keeps the view inside the lateral query, where it looks up one face by index
-    # instead of sorting every assignment there ever was.
+    # instead of ranking every assignment there ever was.
     """
     CREATE TEMPORARY TABLE report_face ON COMMIT DROP AS
     SELECT f.id AS face_id, f.image_id, f.source, f.local_at, f.at, f.detector_version_id,
@@ -178,16 +179,13 @@ _PREPARE = (
            c.person_id, c.score, c.outcome AS current_outcome
     FROM (
         SELECT face.id, face.image_id, s.source, s.local_at, s.at, face.detector_version_id,
-               face.shard_id,
-               max(face.detector_version_id) OVER (PARTITION BY face.image_id) AS newest
-        FROM report_sighting AS s JOIN face ON face.image_id = s.image_id
+               face.shard_id
+        FROM report_sighting AS s JOIN active_face AS face ON face.image_id = s.image_id
         WHERE s.is_first
     ) AS f
     LEFT JOIN LATERAL (
-        SELECT * FROM (SELECT * FROM current_assignment OFFSET 0) AS every
-        WHERE every.face_id = f.id
-    ) AS c ON true
-    WHERE f.detector_version_id = f.newest""",
+        SELECT * FROM current_assignment AS every WHERE every.face_id = f.id OFFSET 0
+    ) AS c ON true""",
     "ANALYZE report_face",
 )
 
@@ -265,13 +263,13 @@ _QUERIES = {
         SELECT a.outcome, {_BUCKET.format(value="a.score", edges="%(score_edges)s::float8[]")}
                AS bucket, count(*) AS faces
         FROM report_face AS f
-        JOIN assignment AS a ON a.face_id = f.face_id AND a.source = 'enrolled'
+        JOIN active_assignment AS a ON a.face_id = f.face_id AND a.source = 'enrolled'
         GROUP BY 1, 2 ORDER BY 1, 2""",
     "thresholds": """
         SELECT a.threshold, count(*) AS faces, min(a.gallery_size) AS gallery_min,
                max(a.gallery_size) AS gallery_max
         FROM report_face AS f
-        JOIN assignment AS a ON a.face_id = f.face_id AND a.source = 'enrolled'
+        JOIN active_assignment AS a ON a.face_id = f.face_id AND a.source = 'enrolled'
         WHERE a.threshold IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1""",
     "hours": """
         WITH found AS (SELECT image_id, count(*) AS faces FROM report_face GROUP BY image_id)
@@ -308,7 +306,7 @@ _QUERIES = {
             SELECT detector_version_id AS id, count(*) AS faces FROM report_face GROUP BY 1
             UNION ALL
             SELECT a.model_version_id, count(DISTINCT f.face_id)
-            FROM report_face AS f JOIN assignment AS a ON a.face_id = f.face_id
+            FROM report_face AS f JOIN active_assignment AS a ON a.face_id = f.face_id
             WHERE a.model_version_id IS NOT NULL GROUP BY 1
         ) AS used JOIN model_version AS m ON m.id = used.id
         ORDER BY m.task DESC, m.name, m.version""",
@@ -319,7 +317,8 @@ _QUERIES = {
             UNION
             SELECT image.run_id FROM report_sighting AS s JOIN image ON image.id = s.image_id
             UNION
-            SELECT a.run_id FROM report_face AS f JOIN assignment AS a ON a.face_id = f.face_id
+            SELECT a.run_id FROM report_face AS f
+            JOIN active_assignment AS a ON a.face_id = f.face_id
             UNION
             SELECT run.id FROM run JOIN (
                 SELECT DISTINCT shard.dag_run_id, shard.stage

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg2 import errors as pg
 from psycopg2.extras import execute_values
 
 from facecore.errors import ChangeRefused, ContractMismatch, NotFound, ShapeError
@@ -104,8 +105,14 @@ def insert_faces(tx: Transaction, rows: Iterable[FaceRow]) -> list[int]:
     return [ids[key] for key in keys]
 
 
-def ensure_embedding_partition(tx: Transaction, model_version_id: int, dimension: int) -> None:
+def ensure_embedding_partition(
+    tx: Transaction, model_version_id: int, dimension: int, *, index: bool = True
+) -> None:
     """Create the partition and HNSW index of a model version unless they exist.
+
+    Args:
+        index: False where millions of vectors are to come first: `build_index` is faster after
+            them than one insertion into the index for each.
 
     Raises:
         ShapeError: the model version has another dimension.
@@ -128,13 +135,42 @@ def ensure_embedding_partition(tx: Transaction, model_version_id: int, dimension
             f"CHECK (model_version_id = {int(model_version_id)}), "
             f"CHECK (vector_dims(vector) = {int(dimension)}))"
         )
-        cursor.execute(
-            f"CREATE INDEX {name}_hnsw ON {name} "
-            f"USING hnsw ((vector::halfvec({int(dimension)})) halfvec_cosine_ops)"
-        )
+        if index:
+            cursor.execute(_index(name, dimension))
         cursor.execute(
             f"ALTER TABLE embedding ATTACH PARTITION {name} FOR VALUES IN ({int(model_version_id)})"
         )
+
+
+def build_index(tx: Transaction, model_version_id: int) -> None:
+    """Create the HNSW index of a filled partition unless it exists.
+
+    With memory for the whole graph where that is at most 2 GiB: a graph that does not fit is
+    built many times more slowly. It takes minutes for millions of vectors, so the transaction's
+    time limit is lifted.
+
+    Raises:
+        NotFound: there is no such model version.
+    """
+    name, (_, dimension) = _partition(model_version_id), _embedder(tx, model_version_id)
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        if _exists(tx, f"{name}_hnsw"):
+            return
+        cursor.execute(f"SELECT count(*) FROM {name}")
+        (rows,) = cursor.fetchone() or (0,)
+        # The vector, and its links on the lowest level (32) and above, with their overhead.
+        needed_mb = rows * (2 * dimension + 500) // 2**20
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute(f"SET LOCAL maintenance_work_mem = '{min(max(needed_mb, 64), 2048)}MB'")
+        cursor.execute("SAVEPOINT build")
+        try:
+            cursor.execute(_index(name, dimension))
+        except pg.DiskFull:
+            # Parallel workers share their memory through /dev/shm, which containers keep small.
+            cursor.execute("ROLLBACK TO build")
+            cursor.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+            cursor.execute(_index(name, dimension))
 
 
 def copy_embeddings(
@@ -245,6 +281,13 @@ def _faces(tx: Transaction, condition: str, value: Any) -> list[Face]:
 
 def _numbers(values: Sequence[float]) -> list[float]:
     return [float(value) for value in np.asarray(values, np.float32).ravel()]
+
+
+def _index(partition: str, dimension: int) -> str:
+    return (
+        f"CREATE INDEX {partition}_hnsw ON {partition} "
+        f"USING hnsw ((vector::halfvec({int(dimension)})) halfvec_cosine_ops)"
+    )
 
 
 def _partition(model_version_id: int) -> str:

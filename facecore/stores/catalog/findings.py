@@ -23,7 +23,7 @@ class FoundFace:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One delivered object. `reasons` are codes; `faces` are of the newest detector version."""
+    """One delivered object. `reasons` are codes; `faces` are of the detector in use."""
 
     key: str
     image_id: int
@@ -52,12 +52,10 @@ def _some(tx: Transaction, keys: Sequence[str]) -> Iterator[Finding]:
         )
         delivered = cursor.fetchall()
         cursor.execute(
-            "SELECT f.image_id, f.id, f.box, c.outcome, p.label FROM face AS f "
+            "SELECT f.image_id, f.id, f.box, c.outcome, p.label FROM active_face AS f "
             "LEFT JOIN current_assignment AS c ON c.face_id = f.id "
             "LEFT JOIN person AS p ON p.id = c.person_id "
-            "WHERE f.image_id = ANY(%s) AND f.detector_version_id = ("
-            "  SELECT max(detector_version_id) FROM face AS n WHERE n.image_id = f.image_id) "
-            "ORDER BY f.image_id, f.ordinal",
+            "WHERE f.image_id = ANY(%s) ORDER BY f.image_id, f.ordinal",
             [[row[1] for row in delivered]],
         )
         faces: dict[int, list[FoundFace]] = {}

@@ -26,6 +26,7 @@ class ModelVersionRow:
         threshold: cosine similarity to accept a match; None until calibrated.
         target_fmr: the false-match rate it was calibrated for.
         calibration: the evidence (intervals, counts, data set).
+        detector_version_id: of an embedder, the detector version whose faces it embeds.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class ModelVersionRow:
     threshold: float | None = None
     target_fmr: float | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    detector_version_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class ModelVersion:
     threshold: float | None
     target_fmr: float | None
     calibration: dict[str, Any]
+    detector_version_id: int | None
     state: str
     created_at: datetime
 
@@ -66,27 +69,30 @@ _COLUMNS = ", ".join(column.name for column in fields(ModelVersion))
 def upsert(tx: Transaction, row: ModelVersionRow) -> int:
     """Make a model version known; returns its id.
 
-    Known already, only its calibration is renewed, and only where `row` has one.
+    Known already, only its calibration is renewed, and only where `row` has one; a detector
+    version is added where none was known.
 
     Raises:
-        ChangeRefused: the version is known with another digest, contract, task or dimension.
+        ChangeRefused: the version is known with another digest, contract, task, dimension or
+            detector.
     """
     with tx.cursor() as cursor:
         cursor.execute(
             "INSERT INTO model_version AS m (task, name, version, contract, weights_sha256, "
-            "dimension, threshold, target_fmr, calibration) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "dimension, threshold, target_fmr, calibration, detector_version_id) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (name, version) DO UPDATE SET task = excluded.task, "
             "contract = excluded.contract, weights_sha256 = excluded.weights_sha256, "
             "dimension = excluded.dimension, "
             "threshold = coalesce(excluded.threshold, m.threshold), "
             "target_fmr = coalesce(excluded.target_fmr, m.target_fmr), "
             "calibration = CASE WHEN excluded.threshold IS NULL THEN m.calibration "
-            "                   ELSE excluded.calibration END "
+            "                   ELSE excluded.calibration END, "
+            "detector_version_id = coalesce(excluded.detector_version_id, m.detector_version_id) "
             "RETURNING id",
             [
                 row.task, row.name, row.version, row.contract, row.weights_sha256, row.dimension,
-                row.threshold, row.target_fmr, as_json(row.calibration),
+                row.threshold, row.target_fmr, as_json(row.calibration), row.detector_version_id,
             ],
         )  # fmt: skip
         return int(_one(cursor.fetchone(), "model version", row.name)[0])

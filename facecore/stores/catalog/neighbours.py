@@ -79,3 +79,21 @@ def nearest(
         )
         for face_id, image_id, score in rows
     ]
+
+
+def recall(tx: Transaction, model_version_id: int, vector: Floats, k: int = 10) -> float:
+    """Share of the `k` faces nearest to `vector` that the HNSW index finds, 0..1."""
+    dimension = models.get(tx, model_version_id).dimension
+    halfvec = f"halfvec({dimension})"
+    text = "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"
+    found = []
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(k + 100)])
+        for stored in (f"vector::{halfvec}", "vector"):  # the index is on the first form only
+            cursor.execute(
+                f"SELECT face_id FROM embedding WHERE model_version_id = %s "
+                f"ORDER BY {stored} <=> %s::{halfvec} LIMIT %s",
+                [model_version_id, text, k],
+            )
+            found.append({face_id for (face_id,) in cursor})
+    return len(found[0] & found[1]) / max(1, len(found[1]))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from psycopg2.extras import execute_values
 
 from facecore.errors import NotFound, UsageError
-from facecore.stores.catalog import faces, models
+from facecore.stores.catalog import active, counterparts, faces, models
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Floats, Match, Outcome
 
@@ -156,22 +156,26 @@ def confirm(
 ) -> None:
     """Record a human's word that these faces are this person, over any earlier word.
 
+    A face of a detector version that went out of use meanwhile is spoken of as the one in use
+    found it.
+
     Args:
         gallery: whether probes are to be compared with these faces from now on.
     """
+    active.hold_any(tx)
     with tx.cursor() as cursor:
         cursor.execute("SET LOCAL facecore.acting = 'human'")
         execute_values(
             cursor,
             "INSERT INTO assignment AS a (face_id, person_id, outcome, source, gallery, run_id) "
-            "VALUES %s ON CONFLICT (face_id, source) DO UPDATE SET "
+            "VALUES %s ON CONFLICT (face_id) WHERE source = 'human' DO UPDATE SET "
             "person_id = excluded.person_id, outcome = excluded.outcome, "
             "gallery = excluded.gallery, run_id = excluded.run_id "
             "WHERE (a.person_id, a.outcome, a.gallery) "
             "IS DISTINCT FROM (excluded.person_id, excluded.outcome, excluded.gallery)",
             [
                 (face_id, person_id, "accept", "human", gallery, run_id)
-                for face_id in sorted(face_ids)
+                for face_id in sorted(set(counterparts.in_use(tx, face_ids)))
             ],
         )
         cursor.execute("SET LOCAL facecore.acting = ''")
@@ -180,13 +184,14 @@ def confirm(
 def write_assignments(tx: Transaction, rows: Iterable[AssignmentRow]) -> int:
     """Record what machines say; returns how many rows are new or say something new.
 
-    A machine has its own row per face beside the human's, which it can neither write nor change.
+    A machine has its own row per face and model version beside the human's, which it can neither
+    write nor change. What holds is what the version in use says.
 
     Raises:
         UsageError: a row claims to be a human's.
     """
     values = []
-    for row in sorted(rows, key=lambda row: row.face_id):
+    for row in sorted(rows, key=lambda row: (row.face_id, row.source)):
         if row.source not in ("enrolled", "cluster"):
             raise UsageError(f"a machine cannot write an assignment of source {row.source!r}.")
         margin = row.margin if row.margin is not None and math.isfinite(row.margin) else None
@@ -199,14 +204,15 @@ def write_assignments(tx: Transaction, rows: Iterable[AssignmentRow]) -> int:
         )  # fmt: skip
     if not values:
         return 0
-    said = "person_id, outcome, score, margin, threshold, gallery_size, model_version_id"
+    said = "person_id, outcome, score, margin, threshold, gallery_size"
     with tx.cursor() as cursor:
         return len(
             execute_values(
                 cursor,
                 "INSERT INTO assignment AS a (face_id, person_id, outcome, source, score, margin, "
                 "threshold, gallery_size, model_version_id, run_id) VALUES %s "
-                "ON CONFLICT (face_id, source) DO UPDATE SET "
+                "ON CONFLICT (face_id, source, model_version_id) WHERE source <> 'human' "
+                "DO UPDATE SET "
                 f"({said}, run_id) = ({_prefixed('excluded', said)}, excluded.run_id) "
                 f"WHERE ({_prefixed('a', said)}) IS DISTINCT FROM ({_prefixed('excluded', said)}) "
                 "RETURNING id",
@@ -249,11 +255,23 @@ def gallery_size(tx: Transaction, model_version_id: int) -> int:
         return int((cursor.fetchone() or (0,))[0])
 
 
+def gallery_fingerprint(tx: Transaction) -> str:
+    """Changes whenever an enrolled face, or whose it is, does."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT md5(coalesce(string_agg(face.id || ':' || a.person_id, ',' "
+            "ORDER BY face.id), '')) FROM active_face AS face "
+            f"JOIN assignment AS a ON a.face_id = face.id AND a.gallery WHERE {GALLERY}"
+        )
+        return str((cursor.fetchone() or ("",))[0])
+
+
 def enrolled_as(tx: Transaction, sha256s: Sequence[str]) -> dict[str, str]:
     """SHA-256 of a picture → name of the person it enrolled; other pictures are left out."""
     with tx.cursor() as cursor:
         cursor.execute(
-            "SELECT image.sha256, person.label FROM image JOIN face ON face.image_id = image.id "
+            "SELECT image.sha256, person.label FROM image "
+            "JOIN active_face AS face ON face.image_id = image.id "
             "JOIN assignment AS a ON a.face_id = face.id AND a.gallery "
             "JOIN person ON person.id = a.person_id AND person.status = 'active' "
             "WHERE image.sha256 = ANY(%s::char(64)[]) AND image.status <> 'erased'",

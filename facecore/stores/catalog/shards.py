@@ -27,14 +27,14 @@ from facecore.stores.catalog.connection import Catalog, Transaction
 from facecore.stores.catalog.json_values import as_json, as_text
 from facecore.types import ImageRef
 
-Stage = Literal["ingest", "extract"]
+Stage = Literal["ingest", "extract", "reembed"]
 
 _ERROR_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard. `members`: what the planner put in; image ids for stage extract."""
+    """One shard. `members`: what the planner put in; image ids for extract and reembed."""
 
     id: int
     stage: str
@@ -63,6 +63,19 @@ def plan(
     if planned:
         return [shard.id for shard in planned]
     return _insert(tx, stage, dag_run_id, members_by_shard)
+
+
+def add(
+    tx: Transaction, stage: Stage, dag_run_id: str, members_by_shard: Sequence[Sequence[Any]]
+) -> list[int]:
+    """Add shards to those a run has; returns the new ones' ids in order."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(max(ordinal) + 1, 0) FROM shard WHERE stage = %s AND dag_run_id = %s",
+            [stage, dag_run_id],
+        )
+        (first,) = cursor.fetchone() or (0,)
+    return _insert(tx, stage, dag_run_id, members_by_shard, first_ordinal=first)
 
 
 def plan_extraction(
@@ -241,7 +254,7 @@ def totals(tx: Transaction, shard_ids: Sequence[int]) -> dict[str, int]:
 
 def counts_by_state(tx: Transaction) -> dict[str, dict[str, int]]:
     """Stage → state → number of shards."""
-    counts: dict[str, dict[str, int]] = {"ingest": {}, "extract": {}}
+    counts: dict[str, dict[str, int]] = {"ingest": {}, "extract": {}, "reembed": {}}
     with tx.cursor() as cursor:
         cursor.execute("SELECT stage, state, count(*) FROM shard GROUP BY 1, 2 ORDER BY 1, 2")
         for stage, state, number in cursor:
@@ -250,7 +263,12 @@ def counts_by_state(tx: Transaction) -> dict[str, dict[str, int]]:
 
 
 def _insert(
-    tx: Transaction, stage: Stage, dag_run_id: str, members_by_shard: Sequence[Sequence[Any]]
+    tx: Transaction,
+    stage: Stage,
+    dag_run_id: str,
+    members_by_shard: Sequence[Sequence[Any]],
+    *,
+    first_ordinal: int = 0,
 ) -> list[int]:
     if not members_by_shard:
         return []
@@ -261,7 +279,7 @@ def _insert(
             "RETURNING ordinal, id",
             [
                 (stage, dag_run_id, ordinal, as_json(list(members)))
-                for ordinal, members in enumerate(members_by_shard)
+                for ordinal, members in enumerate(members_by_shard, first_ordinal)
             ],
             page_size=100,
             fetch=True,

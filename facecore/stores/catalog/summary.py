@@ -15,6 +15,7 @@ class Summary:
 
     Attributes:
         images: per status; every status is present.
+        faces, embeddings: of the models in use.
         shards: stage → state → number.
         people: active ones per kind.
         assignments: what holds now, per outcome.
@@ -51,8 +52,11 @@ def summarise(tx: Transaction) -> Summary:
         return Summary(
             images=images.counts_by_status(tx),
             sightings=number("sighting"),
-            faces=number("face"),
-            embeddings=number("embedding"),
+            faces=number("active_face"),
+            embeddings=number(
+                "embedding JOIN model_version AS m ON m.id = model_version_id "
+                "AND m.state = 'active'"
+            ),
             shards=shards.counts_by_state(tx),
             people=pairs(
                 "SELECT kind, count(*) FROM person WHERE status = 'active' GROUP BY 1 ORDER BY 1"

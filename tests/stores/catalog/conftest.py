@@ -43,21 +43,20 @@ class Make:
 
     def detector(self, tx, version: int = 1) -> int:
         row = models.ModelVersionRow("detect", "face-detector", version, "d" * 64, "d" * 64)
-        return models.upsert(tx, row)
+        return self._first_is_active(tx, models.upsert(tx, row), version)
 
     def embedder(self, tx, version: int = 1, contract: Contract | None = None) -> int:
         made = contract or self.contract
-        return models.upsert(
-            tx,
-            models.ModelVersionRow(
-                "embed",
-                "face-embedder",
-                version,
-                made.digest,
-                made.weights_sha256,
-                made.dimension,
-            ),
+        row = models.ModelVersionRow(
+            "embed", "face-embedder", version, made.digest, made.weights_sha256, made.dimension
         )
+        return self._first_is_active(tx, models.upsert(tx, row), version)
+
+    @staticmethod
+    def _first_is_active(tx, version_id: int, version: int) -> int:
+        if version == 1 and models.get(tx, version_id).state == "candidate":
+            models.set_active(tx, version_id)
+        return version_id
 
     def face_row(
         self, image_id: int, detector_id: int, ordinal: int = 0, **changes: Any

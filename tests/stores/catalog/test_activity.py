@@ -14,7 +14,7 @@ from facecore.analytics.metrics import SCORE_EDGES, face_metrics, image_metrics
 from facecore.analytics.period import Period
 from facecore.config import GateSettings
 from facecore.errors import UsageError
-from facecore.stores.catalog import Catalog, faces, images, people, runs
+from facecore.stores.catalog import Catalog, faces, images, models, people, runs
 from facecore.stores.catalog.activity import ActivityQuery, read_activity
 from facecore.types import Outcome
 
@@ -221,10 +221,16 @@ def test_histogram_equals_numpys(catalog: Catalog, make) -> None:
     assert set(found) <= set(range(1, 17))
 
 
-def test_only_the_newest_detector_counts(planted: Catalog, make) -> None:
+def test_only_the_detector_in_use_counts(planted: Catalog, make) -> None:
+    before = read(planted)
     with planted.transaction() as tx:
         (first,) = make.images(tx, "first")
-        faces.insert_faces(tx, [make.face_row(first, make.detector(tx, 2))])
+        newer = make.detector(tx, 2)
+        faces.insert_faces(tx, [make.face_row(first, newer)])
+    beside = read(planted)
+    assert beside["totals"].equals(before["totals"])
+    with planted.transaction() as tx:
+        models.set_active(tx, newer)
     frames = read(planted)
     assert frames["totals"]["faces"][0] == 1
     assert rows(frames["outcomes"]) == [(datetime(2026, 3, 1), None, 1)]

@@ -306,6 +306,7 @@ def test_closing_a_run_fails_what_nobody_finished(catalog):
         assert shards.counts_by_state(tx) == {
             "ingest": {"done": 1, "failed": 1, "planned": 1},
             "extract": {},
+            "reembed": {},
         }
 
 

@@ -2,14 +2,13 @@
 
 import json
 
-from facecore.stores.catalog import models, people, shards, summary
+from facecore.stores.catalog import people, shards, summary
 from facecore.types import Outcome
 
 
 def test_everything_is_counted(tx, make):
     ada, _ = make.enrolled(tx, "Ada", make.vectors(2))
     model = make.embedder(tx)
-    models.set_active(tx, model)
     seen, unseen = make.faces(tx, "probe", 2)
     people.write_assignments(
         tx,
@@ -24,8 +23,8 @@ def test_everything_is_counted(tx, make):
     assert (found.faces, found.embeddings, found.sightings, found.reports) == (4, 2, 0, 0)
     assert found.assignments == {"accept": 3, "unknown": 1}
     assert found.people == {"enrolled": 1}
-    assert found.shards == {"ingest": {"planned": 2}, "extract": {}}
-    assert found.models == {"embed": "face-embedder 1"}
+    assert found.shards == {"ingest": {"planned": 2}, "extract": {}, "reembed": {}}
+    assert found.models == {"detect": "face-detector 1", "embed": "face-embedder 1"}
     assert json.loads(json.dumps(found.as_json()))["faces"] == 4
 
 

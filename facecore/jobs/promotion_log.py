@@ -1,0 +1,47 @@
+"""What happened to promotions, in the audit log's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from facecore.errors import PromotionRefused
+from facecore.stores.catalog import audit, models, promotions
+from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.promotions import Promotion
+
+
+def note(
+    tx: Transaction,
+    promotion: Promotion,
+    actor: str,
+    what: str,
+    reason: str,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Add `promotion.<what>` to the audit log, with the versions before and after."""
+    pairs = {
+        f"{side}_{task}": name_of(models.get(tx, version_id))
+        for side, ids in (("from", promotion.source), ("to", promotion.target))
+        for task, version_id in zip(("detector", "embedder"), ids, strict=True)
+    }
+    subject = pairs["to_embedder"]
+    said = {"promotion": promotion.id, **pairs, **(details or {})}
+    audit.record(tx, actor, f"promotion.{what}", subject, reason, said)
+
+
+def refusal(tx: Transaction, refused: PromotionRefused, actor: str, reason: str) -> None:
+    """Add to the audit log that a version was wanted and may not come into use."""
+    details = {"why": refused.message, "failed": list(refused.failed)}
+    audit.record(tx, actor, "promotion.refused", refused.subject, reason, details)
+
+
+def abandoned(tx: Transaction, promotion: Promotion, actor: str, reason: str) -> None:
+    """Give a promotion up."""
+    promotions.advance(tx, promotion.id, "abandoned")
+    note(tx, promotion, actor, "abandoned", reason)
+
+
+def name_of(version: models.ModelVersion) -> str:
+    """`name/version`."""
+    return f"{version.name}/{version.version}"

@@ -1,0 +1,210 @@
+"""Life goes on during a promotion: images arrive, people are enrolled, searches are answered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from facecore.errors import ModelsChanged
+from facecore.jobs import extract, identify, switching
+from facecore.jobs.lineage import RunContext
+from facecore.jobs.search import search
+from facecore.jobs.stores import Stores
+from facecore.stores.catalog import active, models, people, promotions
+from facecore.stores.catalog.summary import summarise
+
+InUse = Callable[[], tuple[int, int]]
+LATE = "obama_partial_face.jpg"
+
+
+@contextmanager
+def searching(stores: Stores, photo) -> Iterator[list[str | None]]:
+    """Search for the person on a photo all the while; yields the names found so far."""
+    found: list[str | None] = []
+    failures: list[BaseException] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            context = RunContext("test", "search", "search", number)
+            try:
+                (face,) = search(context, photo, stores=stores)
+                found.append(face.match.label)
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+    assert not failures, failures
+    assert found
+
+
+@pytest.mark.parametrize("which", ["rotated", "paired"])
+def test_searches_are_answered_all_the_while(
+    stores: Stores, steps, challengers, in_use: InUse, which: str
+) -> None:
+    info = getattr(challengers, which)
+    with searching(stores, steps.pictures["obama3.jpg"].path) as found:
+        steps.whole(info)
+        before = len(found)
+        while len(found) < before + 3:
+            pass
+        steps.rollback()
+        before = len(found)
+        while len(found) < before + 3:
+            pass
+    assert set(found) == {"Barack Obama"}
+    assert in_use() == (1, 1)
+
+
+def test_an_image_that_arrives_during_the_fill_is_there_after_it(
+    stores: Stores, steps, challengers
+) -> None:
+    promotion_id = steps.want(challengers.rotated)
+    shard_ids = steps.fill(promotion_id)
+    steps.arrive(LATE)
+    steps.index_and_stage(promotion_id, shard_ids)
+    steps.compare(promotion_id)
+    before = steps.named()
+    steps.switch(promotion_id)
+    assert steps.named() == before
+    with stores.catalog.transaction() as tx:
+        state = summarise(tx)
+    assert state.faces == state.embeddings
+
+
+def test_the_last_images_are_filled_inside_the_switch(
+    stores: Stores, steps, challengers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promotion_id = steps.want(challengers.rotated)
+    steps.until_compared(promotion_id)
+    prepared = switching._prepare
+
+    def then_one_arrives(*arguments) -> None:
+        prepared(*arguments)
+        if not arrived:
+            arrived.append(steps.arrive(LATE))
+
+    arrived: list[None] = []
+    monkeypatch.setattr(switching, "_prepare", then_one_arrives)
+    steps.switch(promotion_id)
+    assert arrived
+    with stores.catalog.transaction() as tx:
+        state = summarise(tx)
+    assert state.faces == state.embeddings
+    picture = next(iter(_hash(steps, LATE)))
+    assert steps.names_by_picture()[picture] == [("Barack Obama", "enrolled")]
+
+
+def test_an_enrolment_during_the_fill_is_in_the_gallery_after_it(
+    stores: Stores, steps, challengers, in_use: InUse
+) -> None:
+    promotion_id = steps.want(challengers.rotated)
+    shard_ids = steps.fill(promotion_id)
+    steps.enrol("Grace Hopper", "grace_hopper.jpg")  # a probe nobody knew until now
+    steps.index_and_stage(promotion_id, shard_ids)
+    steps.compare(promotion_id)
+    steps.enrol("Obama, partly", LATE)  # and one after the comparison
+    identify.identify_everything(RunContext("test", "again", "identify"), stores)
+    before = steps.named()
+    steps.switch(promotion_id)
+    assert steps.named() == before
+    with stores.catalog.transaction() as tx:
+        pair = active.current(tx)
+        assert people.gallery_size(tx, pair.embedder.id) == 5
+    (face,) = search(
+        RunContext("test", "s", "search"), steps.pictures["grace_hopper.jpg"].path, stores=stores
+    )
+    assert face.match.label == "Grace Hopper"
+    assert in_use() == (1, challengers.rotated.version)
+
+
+def test_what_a_human_said_during_the_fill_stands(stores: Stores, steps, challengers) -> None:
+    promotion_id = steps.want(challengers.rotated)
+    face_id = next(i for i, (label, _, s) in steps.named().items() if label and s == "enrolled")
+    with stores.catalog.transaction() as tx:
+        somebody = people.enrol(tx, "Somebody Else")
+        people.confirm(tx, somebody, [face_id])
+    steps.until_compared(promotion_id)
+    steps.switch(promotion_id)
+    assert steps.named()[face_id] == ("Somebody Else", "accept", "human")
+    steps.rollback()
+    assert steps.named()[face_id] == ("Somebody Else", "accept", "human")
+
+
+def test_images_and_people_that_arrived_before_a_rollback_are_caught_up(
+    stores: Stores, steps, challengers
+) -> None:
+    steps.whole(challengers.rotated)
+    steps.enrol("Grace Hopper", "grace_hopper.jpg")
+    identify.identify_everything(RunContext("test", "again", "identify"), stores)
+    steps.arrive(LATE)
+    before = steps.named()
+    promotion_id = steps.rollback()
+    assert steps.start() == promotion_id
+    shard_ids = steps.fill(promotion_id)
+    steps.index_and_stage(promotion_id, shard_ids)
+    assert steps.compare(promotion_id)["changed"] == 0
+    steps.switch(promotion_id)
+    assert steps.named() == before
+    with stores.catalog.transaction() as tx:
+        state = summarise(tx)
+        assert promotions.get(tx, promotion_id).state == "rolled_back"
+    assert state.faces == state.embeddings
+    assert steps.start() is None
+    # The version that was left is filled again only with what it lacks.
+    again = steps.want(challengers.rotated)
+    steps.until_compared(again)
+    steps.switch(again)
+    assert steps.named() == before
+
+
+def test_a_shard_computed_by_the_pair_that_left_is_computed_again(
+    stores: Stores, steps, challengers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch falls between a worker's computation and its commit."""
+    promotion_id = steps.want(challengers.rotated)
+    steps.until_compared(promotion_id)
+    require, calls = active.require, []
+
+    def switched_meanwhile(tx, *ids) -> None:
+        calls.append(ids)
+        if len(calls) == 1:
+            steps.switch(promotion_id)
+        require(tx, *ids)
+
+    monkeypatch.setattr(extract.active, "require", switched_meanwhile)
+    steps.arrive(LATE)
+    assert len(calls) == 2
+    assert calls[0] != calls[1]
+    with stores.catalog.transaction() as tx:
+        state = summarise(tx)
+        assert models.active(tx, "embed").version == challengers.rotated.version
+    assert state.faces == state.embeddings
+
+
+def test_a_writer_holds_the_pair_and_a_switch_waits(stores: Stores, challengers, steps) -> None:
+    with stores.catalog.transaction() as tx:
+        pair = active.hold(tx)
+        waiting = type(stores.catalog)(stores.catalog.database, lock_s=1)
+        with pytest.raises(Exception, match="lock timeout"), waiting.transaction() as other:
+            active.freeze(other)
+    with stores.catalog.transaction() as tx, pytest.raises(ModelsChanged):
+        active.require(tx, pair.detector.id, pair.embedder.id + 1)
+
+
+def _hash(steps, name: str) -> set[str]:
+    from facecore.stages.fingerprint import content_digest
+
+    return {content_digest(steps.pictures[name].path.read_bytes())}
