@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from facecore.pipeline.load import load_extractor
+from facecore.stages.align import align
 from facecore.stages.decode import Limits, decode
 
 
@@ -47,3 +48,28 @@ def test_threads_change_nothing(extractor, files, pack):
             np.testing.assert_allclose(one.embeddings.vectors, other.embeddings.vectors, atol=5e-3)
     finally:
         torch.set_num_threads(before)
+
+
+def test_another_detector_end_to_end(untrained_ssdlite, files, pack):
+    """Untrained, it finds anything; whatever it finds is cropped and embedded consistently."""
+    _, embedder = pack
+    extractor = load_extractor(
+        *untrained_ssdlite,
+        *(embedder.path, embedder.sha256),
+        detector="ssdlite",
+        precision="fp32",
+        score_threshold=0.4,
+        nms_iou=0.0,  # few boxes, apart from one another
+        sides_px=(320,),
+    )
+    images = [decode(data, Limits()) for data in files[:1]]
+    images.insert(1, np.full((1, 300, 3), 128, np.uint8))
+    found = extractor.extract(images)
+    assert extractor.contract.detector_sha256 == untrained_ssdlite[1]
+    assert sum(len(one) for one in found) > 0
+    crops = align(images, [one.detections for one in found])
+    for one, aligned in zip(found, crops, strict=True):
+        assert len(one.detections) == len(one.crops) == len(one.embeddings)
+        np.testing.assert_array_equal(one.crops.pixels, aligned.pixels)
+        again = extractor.embedder.embed(one.crops).vectors
+        np.testing.assert_allclose(again, one.embeddings.vectors, atol=1e-4)
