@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate verification, evaluate calibrate."""
+"""Commands that measure: evaluate verification, calibrate, model, identification, detection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facecore.cli import model_evaluation
 from facecore.cli.output import print_counts, print_json, progress
 from facecore.cli.platform import Json
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from facecore.lifecycle.verification import OperatingPoint
 
 app = typer.Typer(help="Measure accuracy and calibrate thresholds.", no_args_is_help=True)
+model_evaluation.add_to(app)
 
 
 class Measured(StrEnum):

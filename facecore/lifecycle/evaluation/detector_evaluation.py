@@ -45,6 +45,8 @@ class SceneSnapshot(Protocol):
     def reference(self) -> str: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
     def frame(self, split: Any = None) -> pd.DataFrame: ...
     def scenes(self, split: Any = None) -> Iterator[tuple[Image, Floats, Floats]]: ...
 
@@ -134,7 +136,7 @@ def evaluate_detector(
 
     Args:
         model: how it is called in the document.
-        slices: metadata columns; `SLICES`, where there are such, by default.
+        slices: metadata columns; by default `SLICES` and the user's own, where there are such.
         score_threshold: from which a detection counts in operation.
         progress: called with (scenes searched, of).
 
@@ -143,7 +145,8 @@ def evaluate_detector(
         SnapshotDamaged: an object of the snapshot is missing or altered.
     """
     frame = snapshot.frame(split)
-    columns = tuple(slices) if slices is not None else tuple(c for c in SLICES if c in frame)
+    usual = tuple(c for c in (*SLICES, *snapshot.labels) if c in frame)
+    columns = usual if slices is None else tuple(slices)
     groups = {column: groups_of(frame, column) for column in columns}
     tally = DetectionTally(score_threshold)
     batch: list[tuple[Image, Floats, Floats]] = []

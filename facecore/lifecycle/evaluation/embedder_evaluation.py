@@ -56,6 +56,8 @@ class FaceSnapshot(Protocol):
     def reference(self) -> str: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
     def frame(self, split: Any = None) -> pd.DataFrame: ...
     def packs(
         self, split: Any = None
@@ -158,7 +160,7 @@ def evaluate_embedder(
     Args:
         embed: crops → vectors.
         model: how it is called in the document.
-        slices: metadata columns; `SLICES`, where there are such, by default.
+        slices: metadata columns; by default `SLICES` and the user's own, where there are such.
         calibration: the one the model is deployed with. Without, thresholds are calibrated on
             this split, and are as good as they can be on it.
         contract: digest of the embedding contract, for a calibration made here.
@@ -178,7 +180,8 @@ def evaluate_embedder(
             f"snapshot {snapshot.reference} has no faces in split {split!r}.",
             remedy="`facecore dataset show` lists its splits.",
         )
-    columns = tuple(slices) if slices is not None else tuple(c for c in SLICES if c in frame)
+    usual = tuple(c for c in (*SLICES, *snapshot.labels) if c in frame)
+    columns = usual if slices is None else tuple(slices)
     groups = [groups_of(frame, column) for column in columns]  # a wrong name ends it early
     unknown = frame["identity"].isna().tolist()
     names = frame["identity"].tolist()
@@ -277,7 +280,7 @@ def _protocol(vectors: Floats, pairs: pd.DataFrame | None, seed: int) -> Verific
         return None
     left, right = pairs["left"].to_numpy(np.int64), pairs["right"].to_numpy(np.int64)
     same = pairs["same"].to_numpy(np.bool_)
-    folds = pairs["fold"].to_numpy(np.int64) if "fold" in pairs else np.zeros(len(same), np.int64)
+    folds = np.array(pairs["fold"], np.int64) if "fold" in pairs else np.zeros(len(same), np.int64)
     if len(np.unique(folds)) < 2:
         # One fold of a protocol: its threshold comes from other parts of the same pairs.
         fewest = min(int(same.sum()), int((~same).sum()))

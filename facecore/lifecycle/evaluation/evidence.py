@@ -54,6 +54,7 @@ def render_evidence(
         gates=gate_results,
         blocked=[gate.name for gate in gate_results if not gate.passed],
         comparison=comparison,
+        differences=[comparison.primary, *comparison.others] if comparison else [],
         columns=[*names, challenger.model or "challenger"],
         figures=[*figure_rows(both), *(cost_rows(costs, cost) if costs and cost else [])],
         notes=_notes(challenger, cost),

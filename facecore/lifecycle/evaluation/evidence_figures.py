@@ -69,6 +69,8 @@ def _of_embedder(
     if last.identification.closed_set is not None:
         yield f"Rank 1 of {last.identification.closed_set.gallery_size:,}", _rank_1
     for search in last.identification.open_set:
+        if not search.supported:
+            continue
         name = f"FNIR at FPIR {search.target_fpir:g}, {search.gallery_size:,} enrolled"
         yield name, partial(_fnir, search.gallery_size, search.target_fpir)
     if last.matcher is not None:

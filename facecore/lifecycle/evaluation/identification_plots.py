@@ -111,7 +111,7 @@ def open_set_plot(own: EmbedderEvaluation, champion: EmbedderEvaluation | None) 
             xycoords="axes fraction", ha="right", va="bottom", fontsize=8, color=QUIET,
         )  # fmt: skip
         percent_axis(axes.yaxis)
-        legend(axes, loc="upper left")
+        figure.legend(loc="outside lower center", ncols=len(targets), frameon=False, fontsize=9)
 
     caption = (
         "Share of searches for enrolled people that do not name them first and above the "
