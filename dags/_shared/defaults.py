@@ -69,3 +69,26 @@ SHARD_MATCH: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "prio
 
 # A report aggregates in the database; only its rendering happens here.
 REPORTING: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 1}
+
+# Two models are evaluated on a snapshot and timed beside each other: nothing else may use the
+# device meanwhile, or the times would say nothing.
+JUDGING: dict[str, Any] = {
+    "execution_timeout": timedelta(hours=6),
+    "pool": GPU_POOL,
+    "queue": GPU_POOL,
+    "priority_weight": 4,
+}
+
+# A person is asked during a working week; who has not answered by then has not approved.
+REVIEW_TIME = timedelta(days=7)
+
+# The index of tens of millions of vectors takes hours, once.
+INDEXING: dict[str, Any] = {"execution_timeout": timedelta(hours=12), "priority_weight": 7}
+
+# Catching up and switching embed the last images themselves, on the device.
+SWITCHING: dict[str, Any] = {
+    "execution_timeout": timedelta(hours=6),
+    "pool": GPU_POOL,
+    "queue": GPU_POOL,
+    "priority_weight": 9,
+}

@@ -17,3 +17,10 @@ def run_context() -> RunContext:
         map_index=ti.map_index if ti.map_index is not None else -1,
         try_number=ti.try_number,
     )
+
+
+def triggering_user() -> str:
+    """Who triggered this DAG run in Airflow; the DAG itself, where an asset or a schedule did."""
+    context = get_current_context()
+    user = getattr(context["dag_run"], "triggering_user_name", None)
+    return str(user or context["ti"].dag_id)

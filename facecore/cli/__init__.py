@@ -13,7 +13,7 @@ import typer
 from rich.logging import RichHandler
 
 import facecore
-from facecore.cli import dataset, evaluation, people, platform, train, work
+from facecore.cli import dataset, evaluation, models, people, platform, train, work
 from facecore.cli.output import words
 from facecore.errors import FacecoreError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 platform.add_to(app)
 work.add_to(app)
 people.add_to(app)
+models.add_to(app)
 train.add_to(app)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(dataset.app, name="dataset")

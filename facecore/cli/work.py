@@ -21,7 +21,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(extract)
     app.command()(identify)
     app.command()(report)
-    app.command()(models)
 
 
 def deliver(
@@ -108,29 +107,6 @@ def report(
 
     published = job.build(command_context("report"), datetime.now(UTC), start, end, out=out)
     _tell("Report", published, json)
-
-
-def models(json: Json = False) -> None:
-    """The model versions the catalogue knows, and which are active."""
-    from facecore.jobs.stores import Stores
-    from facecore.stores.catalog import models as catalogued
-
-    with Stores().catalog.transaction() as tx:
-        rows = catalogued.every(tx)
-    if json:
-        print_json(rows)
-        return
-    for row in rows:
-        threshold = "none" if row.threshold is None else f"{row.threshold:.4f}"
-        print_counts(
-            f"{row.name} version {row.version} ({row.state})",
-            {
-                "weights": row.weights_sha256[:16],
-                "contract": row.contract[:16],
-                "threshold 1:1": threshold,
-                "at false-match rate": "" if row.target_fmr is None else f"{row.target_fmr:g}",
-            },
-        )
 
 
 def _tell(title: str, counts: Mapping[str, Any], as_json: bool) -> None:

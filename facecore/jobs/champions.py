@@ -102,13 +102,20 @@ def extractor(stores: Stores, chosen: Champions) -> FaceExtractor:
         DigestMismatch: the weights are not the registered ones.
         DeviceUnavailable: the device asked for is not there.
     """
+    return extractor_of(stores, chosen.detector, chosen.embedder)
+
+
+def extractor_of(
+    stores: Stores, detector: ModelVersionInfo, embedder: ModelVersionInfo
+) -> FaceExtractor:
+    """The extractor of two registered versions, in use or not. Raises as `extractor` does."""
     return _load(
-        stores.registry.download(chosen.detector) / WEIGHTS,
-        chosen.detector.weights_sha256,
-        str(chosen.detector.contract["model"]),
-        stores.registry.download(chosen.embedder) / WEIGHTS,
-        chosen.embedder.weights_sha256,
-        str(chosen.embedder.contract["embedding"]["embedder"]),
+        stores.registry.download(detector) / WEIGHTS,
+        detector.weights_sha256,
+        str(detector.contract["model"]),
+        stores.registry.download(embedder) / WEIGHTS,
+        embedder.weights_sha256,
+        str(embedder.contract["embedding"]["embedder"]),
         stores.settings.extract.model_dump_json(),
     )
 
@@ -150,10 +157,14 @@ def _load(
 
     options: dict[str, Any] = ExtractSettings.model_validate_json(settings).model_dump()
     options["sides_px"] = options.pop("detect_sides_px")
-    if detector_name != "yunet":
-        options["detector"] = detector_name
     return load_extractor(
-        detector, detector_sha256, embedder, embedder_sha256, embedder=embedder_name, **options
+        detector,
+        detector_sha256,
+        embedder,
+        embedder_sha256,
+        detector=detector_name,
+        embedder=embedder_name,
+        **options,
     )
 
 

@@ -9,11 +9,12 @@ transaction too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from facecore.errors import NotFound, PromotionRefused
-from facecore.jobs import model_aliases, promotion_log
+from facecore.errors import NotFound, PromotionRefused, UsageError
+from facecore.jobs import model_aliases, promotion_log, reembed, shadow, switching
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.model_versions import Candidate, candidate, make_known
 from facecore.jobs.stores import Stores
@@ -22,6 +23,29 @@ from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.promotions import Origin, Promotion
 
 logger = logging.getLogger(__name__)
+
+PROMOTE, ROLL_BACK = "promote", "roll back"
+
+
+def begin(
+    context: RunContext, action: str, *, actor: str, reason: str, stores: Stores | None = None
+) -> int | None:
+    """The promotion that a run of reembed_faces works on, or None where there is nothing to do.
+
+    Args:
+        action: `PROMOTE` follows the alias (see `start`), `ROLL_BACK` first puts the pair
+            before into use.
+
+    Raises:
+        UsageError: another action, or a rollback without a reason.
+    """
+    if action == PROMOTE:
+        return start(context, actor=actor, reason=reason, stores=stores)
+    if action != ROLL_BACK:
+        raise UsageError(f"the action {action!r} is none of {PROMOTE!r}, {ROLL_BACK!r}.")
+    if not reason.strip():
+        raise UsageError("a rollback needs a reason.", remedy="Fill in *Reason*.")
+    return switching.rollback(context, actor=actor, reason=reason, stores=stores)
 
 
 def promote(
@@ -180,3 +204,43 @@ def _to_catch_up(stores: Stores) -> int | None:
             if ended and coverage.count_missing(tx, promotion):
                 return promotion.id
     return None
+
+
+def describe(promotion_id: int, stores: Stores | None = None) -> dict[str, Any]:
+    """A promotion's versions and state, for the event that starts the work."""
+    stores = stores or Stores()
+    with stores.catalog.transaction() as tx:
+        found = promotions.get(tx, promotion_id)
+        versions = [models.get(tx, version_id) for version_id in found.target]
+    return {
+        "promotion": promotion_id,
+        "state": found.state,
+        "models": [promotion_log.name_of(version) for version in versions],
+    }
+
+
+def carry_out(
+    context: RunContext,
+    promotion_id: int,
+    stores: Stores | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> dict[str, Any]:
+    """All tasks of reembed_faces here, one after the other; returns what is in use at the end.
+
+    Goes on where an earlier call, or a DAG run, was interrupted.
+    """
+    stores = stores or Stores()
+    shard_ids = reembed.plan(context, promotion_id, stores)
+    steps = 2 * len(shard_ids) + 1
+    for number, shard_id in enumerate(shard_ids):
+        part = replace(context, map_index=number)
+        reembed.fill_shard(part, promotion_id, shard_id, stores)
+        on_progress(number + 1, steps)
+    reembed.build_index(context, promotion_id, stores)
+    for number, shard_id in enumerate(shard_ids):
+        reembed.stage_shard(replace(context, map_index=number), promotion_id, shard_id, stores)
+        on_progress(len(shard_ids) + number + 1, steps)
+    comparison = shadow.compare(context, promotion_id, stores)
+    in_use = switching.switch(context, promotion_id, stores)
+    on_progress(steps, steps)
+    return {**in_use, "comparison": comparison}

@@ -30,6 +30,19 @@ def note(
     audit.record(tx, actor, f"promotion.{what}", subject, reason, said)
 
 
+def rollback_of(tx: Transaction, dag_run_id: str) -> int | None:
+    """The promotion that this DAG run, or command, has rolled back; None: it has not."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT (details ->> 'promotion')::bigint FROM audit "
+            "WHERE action = 'promotion.rolled_back' AND details ->> 'dag_run' = %s "
+            "ORDER BY id DESC LIMIT 1",
+            [dag_run_id],
+        )
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
 def refusal(tx: Transaction, refused: PromotionRefused, actor: str, reason: str) -> None:
     """Add to the audit log that a version was wanted and may not come into use."""
     details = {"why": refused.message, "failed": list(refused.failed)}

@@ -65,7 +65,11 @@ def compare(context: RunContext, promotion_id: int, stores: Stores | None = None
             comparison = _count(tx, promotion)
             where = _places(tx, comparison)
         keys = _publish(stores, comparison, _thumbnails(stores, where))
-        said: dict[str, Any] = {**comparison.kinds, "changed": comparison.changed, "faces": comparison.faces}
+        said: dict[str, Any] = {
+            **comparison.kinds,
+            "changed": comparison.changed,
+            "faces": comparison.faces,
+        }
         if comparison.agreement is not None:
             said["top1_agreement"] = comparison.agreement.share
         with stores.catalog.transaction() as tx:

@@ -83,6 +83,9 @@ def rollback(context: RunContext, *, actor: str, reason: str, stores: Stores | N
     with recorded(stores.catalog, context, "promotion.rollback", {"reason": reason}) as run:
         with stores.catalog.transaction() as tx:
             promotions.serialise(tx)
+            done = promotion_log.rollback_of(tx, context.dag_run_id)
+            if done is not None:
+                return done  # this task was done before; it must not go back further
             opened = promotions.find_open(tx)
             if opened is not None:
                 promotion_log.abandoned(tx, opened, actor, f"rolled back: {reason}")
@@ -103,7 +106,8 @@ def rollback(context: RunContext, *, actor: str, reason: str, stores: Stores | N
                 promotions.advance(tx, before.id, "active")
             active.switch(tx, *back.target)
             model_aliases.decide(stores, tx, champion=back.target, previous=back.source)
-            promotion_log.note(tx, back, actor, "rolled_back", reason)
+            details = {"dag_run": context.dag_run_id}
+            promotion_log.note(tx, back, actor, "rolled_back", reason, details)
         model_aliases.write_if_possible(stores)
         run.counts = {"promotion": back.id}
     return back.id

@@ -44,7 +44,8 @@ def dag_environment(airflow_env: dict[str, str], dag_stores: Stores) -> dict[str
         **os.environ,
         **airflow_env,
         "FACECORE_HOME": str(dag_stores.settings.home),
-        "PYTHONPATH": str(ROOT / "dags"),  # Airflow's own processes put it on the path
+        # Airflow's own processes put both on the path.
+        "PYTHONPATH": f"{ROOT / 'dags'}:{ROOT / 'plugins'}",
     }
 
 

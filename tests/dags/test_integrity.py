@@ -40,7 +40,9 @@ print(json.dumps({
         },
         "tasks": [{
             "id": t.task_id, "owner": t.owner, "retries": t.retries,
-            "timeout": t.execution_timeout is not None, "pool": t.pool, "queue": t.queue,
+            # A task that asks a person waits for them, not for a computation.
+            "timeout": (t.execution_timeout or getattr(t, "response_timeout", None)) is not None,
+            "pool": t.pool, "queue": t.queue,
             "policy": bool(getattr(t, "has_retry_policy", False)),
         } for t in d.tasks],
     } for d in bag.dags.values()],
@@ -57,7 +59,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "PYTHONPATH": str(ROOT / "dags"),
+        "PYTHONPATH": f"{ROOT / 'dags'}:{ROOT / 'plugins'}",
     }
     found = {}
     for path in FILES:

@@ -107,7 +107,7 @@ def request(
         raise ChangeRefused(
             f"promotion {known.id} is under way ({known.state}); one at a time.",
             rule="promotion_one_open",
-            remedy="Let it finish, or give it up with `facecore models abandon`.",
+            remedy="Let it finish, or give it up with `facecore abandon`.",
         )
     with tx.cursor() as cursor:
         cursor.execute(
