@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from facecore.config import DatabaseSettings, MlflowSettings, S3Settings
 from facecore.local.platform import Platform
 
+if TYPE_CHECKING:
+    from facecore.lifecycle.datasets.snapshot import Snapshot
+    from facecore.lifecycle.datasets.splits import Split
+    from facecore.stores.objects import ObjectStore
+
 REPO = Path(__file__).parents[1]
+StoreFaces = Callable[..., "Snapshot"]
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +107,44 @@ def airflow_env(
     facecore's settings lead to this session's services. No Airflow process runs.
     """
     return {**platform.migrate_airflow(), **store_env, **mlflow_env}
+
+
+@pytest.fixture(scope="session")
+def store_faces() -> StoreFaces:
+    """Snapshots of made-up people, a colour pattern each, without anything to detect."""
+    return _store_faces
+
+
+def _store_faces(
+    objects: ObjectStore,
+    name: str,
+    people: Mapping[Split, int],
+    pictures: int = 4,
+    *,
+    labelled: bool = True,
+) -> Snapshot:
+    from facecore.lifecycle.datasets.building import Destination, PackWriter, publish
+    from facecore.lifecycle.datasets.manifest import Provenance, Rows
+
+    rng = np.random.default_rng(7)
+    rows = Rows("faces")
+    destination = Destination(objects, name)
+    with destination.spool() as spool:
+        writer = PackWriter(spool, rows)
+        for split, count in people.items():
+            for person in range(count):
+                pattern = rng.integers(0, 256, (7, 7, 3)).repeat(16, 0).repeat(16, 1)
+                for picture in range(pictures):
+                    noisy = pattern + rng.normal(0, 25, pattern.shape)
+                    identity = f"{split} {person}" if labelled else None
+                    row = {
+                        "source": name,
+                        "image": f"{person}/{picture}",
+                        "identity": identity,
+                        "box": [0.0] * 4,
+                        "landmarks": [0.0] * 10,
+                    }
+                    writer.add(split, np.clip(noisy, 0, 255).astype(np.uint8), row)
+        writer.flush()
+        source = {"kind": "made", "name": name, "pictures": pictures}
+        return publish(destination, spool, rows.table(), Provenance("faces", source)).snapshot

@@ -34,7 +34,7 @@ class TrainingModule(LightningModule):
     def __init__(self, plan: TrainingPlan, network: nn.Module) -> None:
         super().__init__()
         self.plan = plan
-        self.network = network
+        self.network = network.train()  # the zoo gives networks for inference
         self.schedule: Schedule | None = None
 
     @abstractmethod

@@ -36,7 +36,6 @@ TRAINABLE = (
     "facenet",
     "faster-rcnn",
     "rcnn",
-    "sface",
     "siamese",
     "ssd",
     "ssdlite",

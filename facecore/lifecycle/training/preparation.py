@@ -78,6 +78,8 @@ class Batches(LightningDataModule):
             batch_sampler=sampler,
             num_workers=plan.workers,
             collate_fn=self._collate,
+            # Otherwise each iterator draws from the generator that dropout draws from.
+            generator=torch.Generator().manual_seed(plan.seed),
         )
 
     def val_dataloader(self) -> Any:
@@ -90,6 +92,7 @@ class Batches(LightningDataModule):
             batch_sampler=keys,
             num_workers=self._plan.workers,
             collate_fn=self._collate,
+            generator=torch.Generator().manual_seed(self._plan.seed),
         )
 
 

@@ -42,8 +42,13 @@ class EpochSampler(Sampler[list[Key]]):
         self.batches = batches or max(1, rows // (self.batch_size * world_size))
         self.epoch = 0
 
+    @property
+    def sampler(self) -> EpochSampler:
+        """Lightning tells the epoch to a batch sampler's `sampler`; here they are one."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -58,9 +58,7 @@ class MlflowTracker:
         snapshot: what is trained on; logged as the run's data set.
     """
 
-    def __init__(
-        self, settings: MlflowSettings, snapshot: Snapshot
-    ) -> None:
+    def __init__(self, settings: MlflowSettings, snapshot: Snapshot) -> None:
         self._settings = settings
         self._snapshot = snapshot
         self._run_id: str | None = None
