@@ -28,6 +28,7 @@ from facecore.lifecycle.datasets.splits import Split, SplitPlan, require_splits
 from facecore.lifecycle.pairs import read_pairs
 from facecore.pipeline.extract import FaceExtractor
 
+_LEAST_PEOPLE = 1  # nobody is compared with anybody
 _THREADS = 2
 _AT_ONCE = 64
 _JPEG_QUALITY = (60, 96)
@@ -68,7 +69,13 @@ def compose_scenes(
             Picture(name, path, person, split_of(group) if split_of else plan.of(group))
         )
     what = f"{folder}"
-    require_splits(_people(pictures, groups), plan, what=what, groups=_unless(split_of, groups))
+    require_splits(
+        _people(pictures, groups),
+        plan,
+        what=what,
+        least=_LEAST_PEOPLE,
+        groups=_unless(split_of, groups),
+    )
     rows = Rows("scenes", ("background",))
     with destination.spool() as spool:
         photos, left_out = find_photos(
@@ -82,6 +89,7 @@ def compose_scenes(
             {split: len(own) for split, own in people.items()},
             plan,
             what=f"{what}, counting people with a clear face,",
+            least=_LEAST_PEOPLE,
         )
         writer = SceneWriter(spool, rows, source or folder.resolve().name)
         done = 0

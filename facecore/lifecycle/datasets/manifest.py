@@ -20,7 +20,8 @@ from facecore.lifecycle.datasets.splits import SPLITS, Split
 Kind = Literal["faces", "scenes"]
 FORMAT = 1
 _KEY = b"facecore"
-_BOX, _LANDMARKS = pa.list_(pa.float32(), 4), pa.list_(pa.float32(), 10)
+# Not of fixed size: Parquet files with a null in such a column cannot be read back.
+_NUMBERS = pa.list_(pa.float32())
 
 _COMMON = [
     ("object", pa.string()),  # in bucket `snapshots`
@@ -39,8 +40,8 @@ COLUMNS: Mapping[Kind, pa.Schema] = {
             ("identity", pa.string()),  # null: unknown
             ("image_sha256", pa.string()),
             ("alignment", pa.string()),  # landmarks, template
-            ("box", _BOX),  # pixels of the picture the face was looked for in
-            ("landmarks", _LANDMARKS),
+            ("box", _NUMBERS),  # 4; pixels of the picture the face was looked for in
+            ("landmarks", _NUMBERS),  # 10; null: unknown
             ("detection_score", pa.float32()),
             ("quality", pa.float32()),  # stages.face_quality, 0..1
             ("quality_band", pa.string()),
@@ -52,8 +53,8 @@ COLUMNS: Mapping[Kind, pa.Schema] = {
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("faces", pa.int32()),
-            ("boxes", pa.list_(pa.float32())),  # 4 numbers a face
-            ("landmarks", pa.list_(pa.float32())),  # 10 numbers a face; NaN: unknown
+            ("boxes", _NUMBERS),  # 4 numbers a face
+            ("landmarks", _NUMBERS),  # 10 numbers a face; NaN: unknown
             ("identities", pa.list_(pa.string())),
             ("smallest_px", pa.float32()),  # side of the smallest face; null without faces
         ]

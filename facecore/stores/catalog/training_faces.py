@@ -66,9 +66,7 @@ def training_faces(tx: Transaction, which: Which) -> Iterator[TrainingFace]:
             "coalesce(human.person_id, now.person_id), "
             "coalesce(image.near_duplicate_of, image.id), face.crop_key, face.crop_index, "
             "face.box, face.landmarks, face.score, (face.quality ->> 'score')::float8 "
-            "FROM face JOIN image ON image.id = face.image_id "
-            "JOIN model_version AS detector ON detector.id = face.detector_version_id "
-            "AND detector.task = 'detect' AND detector.state = 'active' "
+            "FROM active_face AS face JOIN image ON image.id = face.image_id "
             "LEFT JOIN assignment AS human ON human.face_id = face.id "
             "AND human.source = 'human' AND human.outcome = 'accept' "
             "LEFT JOIN current_assignment AS now ON now.face_id = face.id "
@@ -77,5 +75,7 @@ def training_faces(tx: Transaction, which: Which) -> Iterator[TrainingFace]:
             f"AND {_CONDITION[which]} ORDER BY face.crop_key, face.crop_index, face.id"
         )
         for row in cursor:
-            landmarks = None if row[10] is None else tuple(row[10])
-            yield TrainingFace(*row[:9], tuple(row[9]), landmarks, *row[11:])
+            values = list(row)
+            values[9] = tuple(row[9])
+            values[10] = None if row[10] is None else tuple(row[10])
+            yield TrainingFace(*values)
