@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,12 +21,16 @@ from facecore.config import DatabaseSettings, MlflowSettings, S3Settings
 from facecore.local.platform import Platform
 
 if TYPE_CHECKING:
+    from facecore.jobs.stores import Stores
     from facecore.lifecycle.datasets.snapshot import Snapshot
     from facecore.lifecycle.datasets.splits import Split
+    from facecore.lifecycle.packaging import Weights
     from facecore.stores.objects import ObjectStore
+    from facecore.stores.registry import ModelVersionInfo
 
 REPO = Path(__file__).parents[1]
 StoreFaces = Callable[..., "Snapshot"]
+RegisterRotated = Callable[..., "ModelVersionInfo"]
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +112,57 @@ def airflow_env(
     facecore's settings lead to this session's services. No Airflow process runs.
     """
     return {**platform.migrate_airflow(), **store_env, **mlflow_env}
+
+
+@pytest.fixture(scope="session")
+def register_rotated() -> RegisterRotated:
+    """Challengers as good as the default embedder: its output rotated, so that every cosine is
+    as before and every vector another.
+    """
+    return _register_rotated
+
+
+def _register_rotated(
+    stores: Stores,
+    seed: int,
+    detector: Weights | None = None,
+    *,
+    calibrated: bool = True,
+) -> ModelVersionInfo:
+    import torch
+
+    from facecore.lifecycle import packaging
+    from facecore.lifecycle.default_pack import default_calibration
+    from facecore.zoo import registry as zoo
+
+    cache = stores.settings.cache
+    if detector is None:
+        default = zoo.prepare("yunet", cache)
+        detector = packaging.Weights("yunet", default.path, default.sha256)
+    published = zoo.prepare("sface", cache)
+    network = zoo.load("sface", published.path, published.sha256)
+    random = torch.randn(128, 128, generator=torch.Generator().manual_seed(seed))
+    rotation, _ = torch.linalg.qr(random)
+    state = network.state_dict()
+    state["head.weight"] = rotation @ state["head.weight"]
+    state["head.bias"] = rotation @ state["head.bias"]
+    network.load_state_dict(state)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "rotated.safetensors"
+        weights = packaging.Weights("sface", path, zoo.save("sface", network, path))
+        contract = packaging.embedding_contract(weights, 128, detector.sha256)
+        calibration = replace(default_calibration(), contract=contract.digest)
+        return stores.registry.register(
+            packaging.embedder_package(
+                stores.settings.mlflow.embedder,
+                weights,
+                128,
+                detector,
+                calibration if calibrated else None,
+                packaging.Evidence("# A challenger of the tests"),
+                Path(name),
+            )
+        )
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,15 @@ registered once under model names of this session.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import torch
 from psycopg2 import sql
-from safetensors.torch import save_file
 
 from facecore.config import DatabaseSettings, IngestSettings, MlflowSettings, S3Settings, Settings
 from facecore.jobs import extract, identify, ingest, promotion, reembed, shadow, switching, validate
@@ -25,12 +22,11 @@ from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.setup import set_up
 from facecore.jobs.stores import Stores
-from facecore.lifecycle import default_pack, serving
+from facecore.lifecycle import packaging
 from facecore.local.platform import Platform
 from facecore.samples.sources import Portrait
 from facecore.stores.catalog import active, people
-from facecore.stores.registry import ModelPackage, ModelVersionInfo
-from facecore.types import Contract
+from facecore.stores.registry import ModelVersionInfo
 from facecore.zoo import registry as zoo
 
 PROBES = ("obama2.jpg", "obama3.jpg", "grace_hopper.jpg")
@@ -97,93 +93,35 @@ def extract_waiting(stores: Stores, run: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def challengers(template: Stores) -> Challengers:
-    settings = template.settings
-    detector = zoo.prepare("yunet", settings.cache)
-    embedder = zoo.prepare("sface", settings.cache)
-    calibration = default_pack.default_calibration()
+def challengers(template: Stores, register_rotated: Callable[..., ModelVersionInfo]) -> Challengers:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        moved = folder / "moved.safetensors"
-        moved_sha = _perturbed_detector(detector, moved)
-        detector_info = template.registry.register(
-            _package(
-                settings.mlflow.detector,
-                {"weights.safetensors": moved},
-                {"task": "detect", "model": "yunet", "weights_sha256": moved_sha},
-                folder,
+        moved = _moved_detector(template, Path(name))
+        detector = template.registry.register(
+            packaging.detector_package(
+                template.settings.mlflow.detector,
+                moved,
+                packaging.Evidence("# Another detector of the tests"),
+                Path(name),
             )
         )
-
-        def embed(seed: int, sha: str, path: Path, *, calibrated: bool = True) -> ModelVersionInfo:
-            weights = folder / f"rotated-{seed}.safetensors"
-            weights_sha = _rotated_embedder(embedder, weights, seed)
-            contract = Contract("sface", weights_sha, 128, sha)
-            files = {"weights.safetensors": weights, "detector.safetensors": path}
-            if calibrated:
-                document = replace(calibration, contract=contract.digest).to_json()
-                files["calibration.json"] = folder / f"calibration-{seed}.json"
-                files["calibration.json"].write_text(json.dumps(document))
-            facts = {
-                "task": "embed",
-                "model": "sface",
-                "weights_sha256": weights_sha,
-                "digest": contract.digest,
-                "embedding": asdict(contract),
-            }
-            return template.registry.register(
-                _package(settings.mlflow.embedder, files, facts, folder)
-            )
-
         return Challengers(
-            rotated=embed(1, detector.sha256, detector.path),
-            again=embed(2, detector.sha256, detector.path),
-            paired=embed(3, moved_sha, moved),
-            detector=detector_info,
-            uncalibrated=embed(4, detector.sha256, detector.path, calibrated=False),
+            rotated=register_rotated(template, 1),
+            again=register_rotated(template, 2),
+            paired=register_rotated(template, 3, moved),
+            detector=detector,
+            uncalibrated=register_rotated(template, 4, calibrated=False),
         )
 
 
-def _package(
-    name: str, files: dict[str, Path], contract: dict[str, Any], folder: Path
-) -> ModelPackage:
-    path = folder / f"contract-{uuid4().hex[:8]}.json"
-    path.write_text(json.dumps(contract))
-    return ModelPackage(
-        name=name,
-        files={**files, "contract.json": path},
-        contract=contract,
-        python_model=Path(serving.__file__).with_name("pyfunc_model.py"),
-        signature=serving.signature(contract["task"]),
-        description="a challenger of the tests",
-        requirements=(),
-    )
-
-
-def _rotated_embedder(prepared: zoo.PreparedWeights, path: Path, seed: int) -> str:
-    """SFace with its output rotated: every cosine as before, every vector another."""
-    network = zoo.load("sface", prepared.path, prepared.sha256)
-    random = torch.randn(128, 128, generator=torch.Generator().manual_seed(seed))
-    rotation, _ = torch.linalg.qr(random)
-    state = {k: v.contiguous() for k, v in network.state_dict().items()}
-    state["head.weight"] = (rotation @ state["head.weight"]).contiguous()
-    state["head.bias"] = rotation @ state["head.bias"]
-    return _saved(state, path)
-
-
-def _perturbed_detector(prepared: zoo.PreparedWeights, path: Path) -> str:
+def _moved_detector(stores: Stores, folder: Path) -> packaging.Weights:
     """YuNet with its first biases moved by so little that boxes hardly move."""
-    network = zoo.load("yunet", prepared.path, prepared.sha256)
-    state = {k: v.contiguous() for k, v in network.state_dict().items()}
+    published = zoo.prepare("yunet", stores.settings.cache)
+    network = zoo.load("yunet", published.path, published.sha256)
+    state = network.state_dict()
     state["stem.bias"] = state["stem.bias"] + 1e-4
-    return _saved(state, path)
-
-
-def _saved(state: dict[str, torch.Tensor], path: Path) -> str:
-    from facecore.stores.registry import sha256_of
-
-    save_file(state, path)
-    return sha256_of(path)
+    network.load_state_dict(state)
+    path = folder / "moved.safetensors"
+    return packaging.Weights("yunet", path, zoo.save("yunet", network, path))
 
 
 @pytest.fixture
@@ -256,9 +194,13 @@ class Steps:
     def whole(self, info: ModelVersionInfo) -> int:
         """Want a version and bring it into use."""
         promotion_id = self.want(info)
+        self.do(promotion_id)
+        return promotion_id
+
+    def do(self, promotion_id: int) -> None:
+        """All of it."""
         self.until_compared(promotion_id)
         self.switch(promotion_id)
-        return promotion_id
 
     def arrive(self, *names: str) -> None:
         """Deliver pictures and take them through the pipeline."""

@@ -38,7 +38,9 @@ def test_a_version_comes_into_use_and_goes_back(
         state = summarise(tx)
         assert state.faces == state.embeddings
         assert promotions.find_active(tx).id == promotion_id
-        newest = audit.newest(tx, subject=f"{challengers.rotated.name}/{challengers.rotated.version}")
+        newest = audit.newest(
+            tx, subject=f"{challengers.rotated.name}/{challengers.rotated.version}"
+        )
         assert [e.action for e in newest] == ["promotion.active", "promotion.planned"]
         assert (newest[0].actor, newest[0].reason) == ("ada", "better")
 
