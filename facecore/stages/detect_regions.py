@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from facecore.errors import ConfigError
 from facecore.stages.workers import Workers
@@ -73,10 +73,6 @@ class RegionFaceDetector:
             )
         self._workers = workers or Workers()
         self._model = copy.deepcopy(model).to(self._workers.device).eval().requires_grad_(False)
-        for module in self._model.modules():
-            if isinstance(module, nn.Conv2d):
-                laid_out = module.weight.data.contiguous(memory_format=torch.channels_last)
-                module.weight.data = laid_out
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
         self._longest_px = longest_px

@@ -2,45 +2,49 @@
 
 Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016 (VGG-16, 300 px), and SSDlite with
 MobileNetV3 (Howard et al., ICCV 2019, 320 px). Networks, losses and hard negative mining are
-torchvision's. Default boxes are squares of more and smaller sizes than for general objects:
-a face is about 0.75 times as wide as high and often small.
+torchvision's; the default boxes are faces' (see `default_boxes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
-from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 
-from facecore.errors import ConfigError
+from facecore.zoo.default_boxes import DefaultBoxes
 from facecore.zoo.registry import register_model
 from facecore.zoo.ssd_vgg import SSD300_SIDE, VGGFeatures
 from facecore.zoo.torchvision_detector import CLASSES, TorchvisionDetector
 
-# Sizes of the default boxes, in parts of the image's side, one per feature map and one more:
-# at every position squares of that size and of the mean of it and the next.
-_SCALES = (0.07, 0.14, 0.26, 0.42, 0.6, 0.8, 1.0)
-# The cells of VGG's feature maps in px; the third convolution's borders shift the last ones.
+# (size in parts of the side, density) for each feature map: neighbouring sizes differ about
+# 1.4 times, and boxes of one size lie no further apart than about half of it.
+_VGG_BOXES = (
+    ((0.05, 1), (0.075, 1), (0.11, 1)),
+    ((0.155, 1), (0.22, 1)),
+    ((0.31, 1), (0.43, 1)),
+    ((0.57, 1), (0.72, 1)),
+    ((0.87, 1),),
+    ((1.0, 1),),
+)
+_MOBILENET_BOXES = (
+    ((0.06, 2), (0.085, 2), (0.12, 1), (0.17, 1)),
+    ((0.24, 1), (0.33, 1)),
+    ((0.45, 1), (0.6, 1)),
+    ((0.75, 1),),
+    ((0.87, 1),),
+    ((1.0, 1),),
+)
+# The cells of VGG's feature maps in px: the unpadded convolutions' borders move the last ones.
 _VGG_STEPS = (8, 16, 32, 64, 100, 300)
+_MOBILENET_SIDE = 320
+_MOBILENET_CHANNELS = (672, 480, 512, 256, 256, 128)
 # Candidates below are not even looked at; the stage has the threshold that users set.
 _LEAST_SCORE = 0.01
 _NMS_IOU = 0.45
 _MOST_FACES = 200
-
-
-def _squares(scales: Sequence[float], steps: Sequence[int] | None = None) -> DefaultBoxGenerator:
-    if len(scales) != len(_SCALES) or sorted(scales) != list(scales) or scales[0] <= 0:
-        raise ConfigError(
-            f"option scales needs {len(_SCALES)} growing numbers above 0, got {list(scales)}.",
-            remedy=f"The default is {list(_SCALES)}.",
-        )
-    without_ratios: list[list[int]] = [[] for _ in scales[1:]]
-    return DefaultBoxGenerator(without_ratios, scales=list(scales), steps=steps)
 
 
 @register_model(
@@ -57,19 +61,12 @@ class SSDDetector(TorchvisionDetector):
         width: channels of VGG-16 in parts of the original's; 0.25 trains in minutes on a CPU.
         batch_norm: batch normalisation after every convolution; without it (as published) the
             network does not learn from random weights.
-        scales: sizes of the default boxes in parts of the side, seven growing numbers.
     """
 
-    def __init__(
-        self,
-        *,
-        width: float = 1.0,
-        batch_norm: bool = True,
-        scales: Sequence[float] = _SCALES,
-    ) -> None:
+    def __init__(self, *, width: float = 1.0, batch_norm: bool = True) -> None:
         network = SSD(
             VGGFeatures(width=width, batch_norm=batch_norm),
-            _squares(scales, _VGG_STEPS),
+            DefaultBoxes(_VGG_BOXES, _VGG_STEPS),
             (SSD300_SIDE, SSD300_SIDE),
             CLASSES,
             image_mean=[0.5] * 3,
@@ -92,12 +89,11 @@ class SSDLiteDetector(TorchvisionDetector):
     """SSDlite320 with MobileNetV3-Large.
 
     Args:
-        scales: sizes of the default boxes in parts of the side, seven growing numbers.
         norm_momentum: of the batch normalisations' running statistics; torchvision's 0.03
             suits runs of very many steps.
     """
 
-    def __init__(self, *, scales: Sequence[float] = _SCALES, norm_momentum: float = 0.05) -> None:
+    def __init__(self, *, norm_momentum: float = 0.05) -> None:
         norm = partial(nn.BatchNorm2d, eps=0.001, momentum=norm_momentum)
         network = ssdlite320_mobilenet_v3_large(
             weights=None,
@@ -108,9 +104,8 @@ class SSDLiteDetector(TorchvisionDetector):
             nms_thresh=_NMS_IOU,
             detections_per_img=_MOST_FACES,
         )
-        channels = [672, 480, 512, 256, 256, 128]
-        boxes = _squares(scales)
-        network.anchor_generator = boxes
+        boxes = DefaultBoxes(_MOBILENET_BOXES)
         per_cell = boxes.num_anchors_per_location()
-        network.head = SSDLiteHead(channels, per_cell, CLASSES, norm)
-        super().__init__(network, side=320, square=True)
+        network.anchor_generator = boxes
+        network.head = SSDLiteHead(list(_MOBILENET_CHANNELS), per_cell, CLASSES, norm)
+        super().__init__(network, side=_MOBILENET_SIDE, square=True)

@@ -23,6 +23,7 @@ _FC = 1024
 # (reduced to, channels, stride, padding) of the additional feature maps.
 _ADDITIONAL = ((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 # Features of the first map are scaled to this length, because theirs differs from the others'.
+# It is the length of a vector: with fewer channels a shorter one, for like values in each.
 _LENGTH = 20.0
 
 
@@ -47,7 +48,7 @@ class VGGFeatures(nn.Module):
             return max(8, round(channels * width))
 
         layers, channels = self._plain(_FIRST, 3, wide)
-        self.scale_weight = nn.Parameter(torch.full((channels,), _LENGTH))
+        self.scale_weight = nn.Parameter(torch.full((channels,), _LENGTH * width**0.5))
         self.features = nn.Sequential(*layers)
         self.out_channels = [channels]
         layers, channels = self._plain(_SECOND, channels, wide)

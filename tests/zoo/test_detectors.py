@@ -8,11 +8,14 @@ import pytest
 import torch
 import torchvision
 from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSDFeatureExtractorVGG
 
 from facecore.errors import ConfigError, DigestMismatch, ShapeError, UsageError, WeightsError
 from facecore.zoo import registry
 from facecore.zoo.box_coding import WEIGHTS, decode, encode, expand
+from facecore.zoo.default_boxes import DefaultBoxes
 from facecore.zoo.landmark_head import MEAN_FACE, LandmarkHead, warp
 from facecore.zoo.proposals import ProposalCache, selective_search
 from facecore.zoo.rcnn import BACKGROUND, FACE, RCNN, best_overlaps, class_probabilities
@@ -202,8 +205,7 @@ def test_wrong_calls_are_refused(network):
         ("faster-rcnn", {"backbone": "alexnet"}, "mobilenet_v3_large_320_fpn.*resnet50_fpn"),
         ("faster-rcnn", {"side": 8}, "64"),
         ("ssd", {"width": 0.0}, "width"),
-        ("ssd", {"scales": (0.1, 0.2)}, "7 growing"),
-        ("ssdlite", {"scales": (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)}, "growing"),
+        ("ssdlite", {"width": 0.5}, "norm_momentum"),
         ("rcnn", {"passes": 0}, "passes"),
         ("rcnn", {"depth": 3}, "proposal_side"),
     ],
@@ -445,15 +447,55 @@ def test_the_trunk_of_ssd_is_torchvisions():
         torch.testing.assert_close(got[key], features, rtol=1e-3, atol=1e-4)
 
 
+def default_boxes(network):
+    """All default boxes of an SSD, px."""
+    side = network.side
+    images = ImageList(torch.zeros(1, 3, side, side), [(side, side)])
+    network = copy.deepcopy(network).eval()
+    with torch.inference_mode():
+        features = list(network.network.backbone(images.tensors).values())
+    (boxes,) = network.network.anchor_generator(images, features)
+    return boxes
+
+
 @pytest.mark.parametrize("name", ["ssd", "ssdlite"])
-def test_default_boxes_are_squares_from_small_to_whole(made, name):
-    generator = made[name].network.anchor_generator
-    pairs = torch.cat(list(generator._wh_pairs))
-    assert torch.equal(pairs[:, 0], pairs[:, 1])
-    sides = (pairs[:, 0] * made[name].side).sort().values
-    assert float(sides[0]) < 25
-    assert float(sides[-1]) > 0.8 * made[name].side
-    assert bool((sides[1:] / sides[:-1] < 1.8).all())  # no face falls between two sizes
+def test_default_boxes_come_near_any_face(made, name):
+    side = made[name].side
+    boxes = default_boxes(made[name])
+    torch.manual_seed(0)
+    height = torch.logspace(math.log10(24), math.log10(0.9 * side), 400)
+    size = torch.stack([0.77 * height, height], 1)
+    corner = torch.rand(400, 2) * (side - size)
+    best = torchvision.ops.box_iou(torch.cat([corner, corner + size], 1), boxes).amax(1)
+    assert float(best.mean()) > 0.65
+    assert float((best >= 0.5).float().mean()) > 0.93
+    assert float(best.min()) > 0.35
+
+
+def test_default_boxes_lie_where_torchvisions_do():
+    """Density 1: the same centres in the same order; size and form are ours."""
+    features = [torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 1, 2)]
+    images = ImageList(torch.zeros(2, 3, 60, 80), [(60, 80), (60, 80)])
+    for steps in (None, (20, 50)):
+        theirs = DefaultBoxGenerator([[], []], scales=[0.2, 0.4, 0.6], steps=steps, clip=False)
+        ours = DefaultBoxes((((0.2, 1), (0.3, 1)), ((0.4, 1), (0.5, 1))), steps)
+        assert ours.num_anchors_per_location() == theirs.num_anchors_per_location()
+        for expected, got in zip(theirs(images, features), ours(images, features), strict=True):
+            centres = ((b[:, :2] + b[:, 2:]) / 2 for b in (expected, got))
+            torch.testing.assert_close(*centres)
+    width, height = (got[0, 2:] - got[0, :2]).tolist()
+    assert width * height == pytest.approx(0.2 * 80 * 0.2 * 60, rel=1e-4)
+    assert (width / 80) / (height / 60) == pytest.approx(0.8)
+
+
+def test_dense_default_boxes_by_hand():
+    boxes = DefaultBoxes((((0.5, 2),),))
+    assert boxes.num_anchors_per_location() == [4]
+    images = ImageList(torch.zeros(1, 3, 40, 40), [(40, 40)])
+    (got,) = boxes(images, [torch.zeros(1, 1, 1, 2)])
+    centres = ((got[:, :2] + got[:, 2:]) / 2).tolist()
+    assert centres[:4] == [[5, 10], [15, 10], [5, 30], [15, 30]]
+    assert centres[4:] == [[25, 10], [35, 10], [25, 30], [35, 30]]
 
 
 def test_rcnn_is_small(made):
