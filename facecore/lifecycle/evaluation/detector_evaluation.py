@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from facecore.errors import UsageError
-from facecore.lifecycle.evaluation.box_matching import MatchedDetections
+from facecore.lifecycle.evaluation.box_matching import RECALLS, MatchedDetections
 from facecore.lifecycle.evaluation.detection_examples import DetectionExample
 from facecore.lifecycle.evaluation.detection_measures import (
     DetectionSlices,
@@ -213,6 +213,8 @@ def torchmetrics_precision(
     from torchmetrics.detection import MeanAveragePrecision
 
     metric = MeanAveragePrecision(
+        # As COCO has them; torchmetrics' own are rounded to float32, and miss exact recalls.
+        rec_thresholds=RECALLS.tolist(),
         max_detection_thresholds=[1, 100, _MOST_DETECTIONS],
         extended_summary=True,
         backend="pycocotools",

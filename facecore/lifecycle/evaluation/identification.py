@@ -279,7 +279,7 @@ class _Resampled:
             )
 
     def threshold(self, column: int) -> float:
-        return round(self._thresholds[column], 6)
+        return self._thresholds[column]
 
     def fnir(self, column: int) -> Estimate:
         missed = self._pool.mated.score < np.float32(self._thresholds[column])
