@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facecore.errors import ConfigError
+
 # Proposals of other forms are no faces: width over height, and the shorter side in parts of
 # the longer side of the image (at the working size, px).
 _ASPECT = (0.4, 1.8)
@@ -36,8 +38,17 @@ def selective_search(image: Tensor, *, side: int = 200, limit: int = 400) -> Ten
     Returns:
         Distinct boxes of face-like form (width 0.4 to 1.8 times the height), smallest first.
         The same image always gives the same boxes.
+
+    Raises:
+        ConfigError: OpenCV is absent or was built without its contributed modules.
     """
-    import cv2
+    try:
+        from cv2.ximgproc import segmentation
+    except ImportError as error:
+        raise ConfigError(
+            "selective search needs OpenCV with its contributed modules.",
+            remedy="Install opencv-contrib-python-headless (below 5) instead of other OpenCVs.",
+        ) from error
 
     height, width = image.shape[1:]
     scale = min(1.0, side / max(height, width))
@@ -47,7 +58,7 @@ def selective_search(image: Tensor, *, side: int = 200, limit: int = 400) -> Ten
     pixels = image.cpu()
     if (h, w) != (height, width):
         pixels = F.interpolate(pixels[None], (h, w), mode="bilinear", antialias=True)[0]
-    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    search = segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(pixels.flip(0).permute(1, 2, 0).numpy()))
     search.switchToSelectiveSearchFast()
     found = _distinct(np.asarray(search.process(), np.int64).reshape(-1, 4))

@@ -101,7 +101,7 @@ class RCNN(RegionDetector):
         self._proposals = ProposalCache(side=proposal_side, limit=proposals)
         self._passes = passes
         self._regions_per_image = regions_per_image
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, warped: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features((warped - 0.5) / 0.25)

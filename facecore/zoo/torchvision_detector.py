@@ -29,7 +29,7 @@ class TorchvisionDetector(RegionDetector):
         self.side = side
         self._square = square
         # A fifth to a third faster on a CPU, also in training.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def regions(
         self, images: Sequence[Tensor], pixels: Sequence[Tensor]
