@@ -51,7 +51,13 @@ def test_a_detector_is_trained_on_scenes(plan: Plan, scenes: Snapshot, tmp_path:
 def test_softmax_trains_the_classifier_of_deepface(
     plan: Plan, faces: Snapshot, tmp_path: Path
 ) -> None:
-    made = plan(model="deepface", goals="softmax", options={}, epochs=1, batches_per_epoch=1)
+    made = plan(
+        model="deepface",
+        goals="softmax",
+        options={"dimension": 16, "width": 0.25},
+        epochs=1,
+        batches_per_epoch=1,
+    )
     result = train(made, faces, workdir=tmp_path / "run")
     assert result.options["identities"] == 8
     network = registry.load("deepface", result.path, result.sha256)
