@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from facecore.jobs.champions import champions, default_extractor, extractor
 from facecore.jobs.crops import read_pack
@@ -19,9 +19,11 @@ from facecore.lifecycle.datasets import (
     list_snapshots,
     open_snapshot,
 )
-from facecore.lifecycle.datasets.composing.scene import Style
-from facecore.pipeline.extract import FaceExtractor
 from facecore.stores.catalog.training_faces import Which
+
+if TYPE_CHECKING:
+    from facecore.lifecycle.datasets.composing.scene import Style
+    from facecore.pipeline.extract import FaceExtractor
 
 Progress = Callable[[str, int, int], None]
 Model = Literal["champion", "default"]

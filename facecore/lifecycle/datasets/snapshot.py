@@ -207,13 +207,23 @@ def open_snapshot(objects: ObjectStore, reference: str) -> Snapshot:
         kind=document["kind"],
         digest=version.digest,
         source=document["source"],
-        splits=document["splits"],
+        splits=_in_order(document["splits"]),
         left_out=document["left_out"],
         labels=tuple(document["labels"]),
         _objects=objects,
         _table=table,
         _pairs=document["pairs"],
     )
+
+
+def _in_order(splits: Mapping[Split, Mapping[str, int]]) -> dict[Split, dict[str, int]]:
+    """Splits and counts in the order in which people read them."""
+    names = ("rows", "identities", "unlabelled", "faces")
+    return {
+        split: {name: splits[split][name] for name in names if name in splits[split]}
+        for split in SPLITS
+        if split in splits
+    }
 
 
 def _verified(objects: ObjectStore, reference: str, key: str, sha256: str) -> bytes:
