@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from facecore.errors import UsageError
 from facecore.jobs.champions import champions
-from facecore.jobs.measured_models import Measured, Progress, find_version, load_version
+from facecore.jobs.measured_models import Progress, find_version, load_version
 from facecore.jobs.stores import Stores
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def evaluate_model(
     stores = stores or Stores()
     info = find_version(stores, reference)
     rival = _rival(stores, info, against)
+    snapshot = _snapshot(stores, dataset, info)
     models = [load_version(stores, one) for one in (info, rival) if one is not None]
-    snapshot = _snapshot(stores, dataset, models[0])
     found = [model.evaluate(snapshot, split, slices, on_progress) for model in models]
     own, other = found[0], found[1] if len(found) > 1 else None
     comparison = compare(other, own) if other is not None else None
@@ -174,13 +174,15 @@ def identification(
     if any(size < 1 for size in sizes) or any(not 0 < rate < 1 for rate in target_fpirs):
         raise UsageError("gallery sizes start at 1, false-positive rates lie between 0 and 1.")
     stores = stores or Stores()
-    model = load_version(stores, find_version(stores, reference))
-    if not isinstance(model, MeasuredEmbedder):
+    info = find_version(stores, reference)
+    if info.contract.get("task") == "detect":
         raise UsageError(
-            f"{model.name} is a detector; identification needs an embedder.",
+            f"{info.name}/{info.version} is a detector; identification needs an embedder.",
             remedy="`facecore evaluate detection` measures detectors.",
         )
-    snapshot = _snapshot(stores, dataset, model)
+    snapshot = _snapshot(stores, dataset, info)
+    model = load_version(stores, info)
+    assert isinstance(model, MeasuredEmbedder)  # noqa: S101 (it detects nothing)
     frame: Any = snapshot.frame(_split(split))
     if not len(frame):
         raise UsageError(
@@ -204,10 +206,12 @@ def identification(
     return found
 
 
-def _snapshot(stores: Stores, dataset: str, model: Measured) -> Snapshot:
+def _snapshot(stores: Stores, dataset: str, info: ModelVersionInfo) -> Snapshot:
+    """The data set, of the kind that the version is measured on."""
     from facecore.jobs.training_data import open_for
 
-    return open_for(stores, dataset, model.kind)
+    kind = "scenes" if info.contract.get("task") == "detect" else "faces"
+    return open_for(stores, dataset, kind)
 
 
 def _rival(stores: Stores, info: ModelVersionInfo, against: str) -> ModelVersionInfo | None:

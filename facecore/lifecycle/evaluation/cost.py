@@ -27,8 +27,7 @@ class Subject:
     Attributes:
         name: how it is called in the result.
         network: whose parameters are counted.
-        once: one item through the network in fp32, as layers torch can count: its operations
-            are counted.
+        once: one item through the network, in this thread: its operations are counted.
         work: what is timed: a batch of `items` as in production, finished when it returns.
         items: crops (embedder) or images (detector) per call of `work`.
     """
@@ -125,13 +124,30 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_flops(once: Callable[[], object]) -> int:
-    """Floating-point operations of the convolutions and matrix products in one call."""
+    """Floating-point operations of the convolutions and matrix products in one call.
+
+    It must compute in this thread: work of other threads is not seen.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_packed_convolutions())
     with counter, torch.no_grad():
         once()
     return int(counter.get_total_flops())
+
+
+def _packed_convolutions() -> dict[Any, Any]:
+    """How to count the convolutions that `zoo.placement` packs for CPUs, where there are any."""
+    from torch.utils.flop_counter import conv_flop_count
+
+    operator = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    if operator is None:
+        return {}
+
+    def count(x_shape: list[int], w_shape: list[int], *_: Any, out_shape: Any, **__: Any) -> int:
+        return int(conv_flop_count(list(x_shape), list(w_shape), list(out_shape)))
+
+    return {operator: count}
 
 
 def _cost(subject: Subject, speeds: list[float]) -> ModelCost:

@@ -6,6 +6,7 @@ from torch import nn
 
 from facecore.lifecycle.evaluation import Subject, measure_cost
 from facecore.lifecycle.evaluation.cost import count_flops, count_parameters
+from facecore.zoo.placement import place
 
 
 def test_parameters_and_operations_are_those_of_the_formula():
@@ -19,6 +20,17 @@ def test_parameters_and_operations_are_those_of_the_formula():
     assert count_parameters(network) == 3 * 8 * 9 + 2 * 8 + 8 * 36 * 5 + 5
     flops = count_flops(lambda: network(torch.zeros(1, 3, 6, 6)))
     assert flops == 2 * (3 * 8 * 9 * 36) + 2 * (8 * 36 * 5)
+
+
+def test_operations_do_not_depend_on_how_a_network_is_placed():
+    class Floats(nn.Module):
+        def forward(self, pixels):
+            return pixels.float()
+
+    network = nn.Sequential(Floats(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
+    crops = torch.zeros(1, 3, 32, 32)
+    placed = place(network, torch.device("cpu"), torch.float32, crops.shape)
+    assert count_flops(lambda: placed(crops)) == count_flops(lambda: network(crops)) > 0
 
 
 def test_both_take_turns_and_the_ratio_is_theirs():
