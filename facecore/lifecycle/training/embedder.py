@@ -62,22 +62,25 @@ class EmbedderTraining(TrainingModule):
         judged_by_identity = bool(same.any()) and not same.all()
         self.metric = AUC if judged_by_identity else DISTANCE
         self.higher_is_better = judged_by_identity
+        # What the teacher says of the validation crops, which are the same in every epoch.
+        self._expected: dict[int, Tensor] = {}
         self._embedded: list[Tensor] = []
         self._distances: list[Tensor] = []
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
-        seen = self._look(*batch)
+        crops, labels = batch
+        seen = self._look(crops, labels, None if self._teacher is None else self._teacher(crops))
         # Networks compute in the run's precision, losses in float32.
         with torch.autocast(self.device.type, enabled=False):
             return {name: goal(seen) for name, goal in self.goals.items()}
 
-    def _look(self, crops: Tensor, labels: Tensor) -> EmbeddedBatch:
+    def _look(self, crops: Tensor, labels: Tensor, targets: Tensor | None) -> EmbeddedBatch:
         classify = getattr(self.network, "classify", None)
         return EmbeddedBatch(
             embed=lambda: self._in_precision(self.network, crops),
             labels=labels,
             logits=None if classify is None else lambda: self._in_precision(classify, crops),
-            targets=None if self._teacher is None else self._teacher(crops),
+            targets=targets,
         )
 
     def _in_precision(self, compute: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
@@ -85,7 +88,10 @@ class EmbedderTraining(TrainingModule):
             return compute(crops).float()
 
     def validation_step(self, batch: Any, index: int) -> None:
-        seen = self._look(*batch)
+        crops, labels = batch
+        if self._teacher is not None and index not in self._expected:
+            self._expected[index] = self._teacher(crops)
+        seen = self._look(crops, labels, self._expected.get(index))
         self._embedded.append(seen.embeddings.cpu())
         if seen.targets is not None:
             distance = self.goals["distill"](seen)

@@ -97,7 +97,7 @@ class TrainingPlan(BaseModel):
     decay: float = Field(default=0.1, gt=0.0, lt=1.0)
     patience: int = Field(default=5, ge=1)
     epochs: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    batch_size: int = Field(default=32, ge=2)
     images_per_identity: int = Field(default=4, ge=2)
     batches_per_epoch: int | None = Field(default=None, ge=1)
     validation_limit: int = Field(default=1000, ge=2)
