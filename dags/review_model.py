@@ -107,11 +107,11 @@ def review_model() -> None:
         options=list(OPTIONS),
         defaults=REJECT,
         response_timeout=REVIEW_TIME,
+        # Empty until somebody answers, so it has to be allowed; the form demands it of people.
         params={
             "reason": Param(
                 "",
                 type="string",
-                minLength=1,
                 title="Reason",
                 description="Recorded with your decision.",
             )

@@ -8,14 +8,14 @@ is, whose vectors are there to be compared with. Work goes by the catalogue; a p
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from facecore.config import ExtractSettings
-from facecore.errors import ConfigError, ContractMismatch, FacecoreError
+from facecore.errors import ConfigError, ContractMismatch, FacecoreError, ModelsChanged
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import Calibration, OperatingThreshold, threshold_for_gallery
 from facecore.stores.catalog import active, models
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from facecore.pipeline.extract import FaceExtractor
 
 logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+_SWITCHES_SURVIVED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,20 @@ def champions(stores: Stores) -> Champions:
     found = versions(stores, pair.detector, pair.embedder)
     _tell_differences(stores, found)
     return found
+
+
+def while_models_change(work: Callable[[], _Result]) -> _Result:
+    """Do work that needs one pair of models from begin to end; again where it was switched.
+
+    `work` resolves the pair itself and keeps nothing when it raises `ModelsChanged`. Loading a
+    network can take longer than the time between two switches (a promotion and its rollback).
+    """
+    for _ in range(_SWITCHES_SURVIVED):
+        try:
+            return work()
+        except ModelsChanged:
+            logger.info("the models changed meanwhile; doing it again")
+    return work()
 
 
 def versions(

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from facecore.errors import ImageRejected, ModelsChanged, UsageError
-from facecore.jobs.champions import Champions, champions, extractor
+from facecore.errors import ImageRejected, UsageError
+from facecore.jobs.champions import Champions, champions, extractor, while_models_change
 from facecore.jobs.extract import Pack
 from facecore.jobs.landing import content_key
 from facecore.jobs.lineage import Run, RunContext, recorded
@@ -89,11 +90,7 @@ def enroll(
     results: list[Enrolment] = []
     with recorded(stores.catalog, context, "enroll") as run:
         for batch in _batches(pictures):
-            try:
-                results += _enroll_batch(stores, run, batch, central_face)
-            except ModelsChanged:
-                logger.info("the models changed; enrolling these pictures again")
-                results += _enroll_batch(stores, run, batch, central_face)
+            results += while_models_change(partial(_enroll_batch, stores, run, batch, central_face))
             on_progress(len(results))
         run.counts = {
             state: sum(r.state == state for r in results)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from facecore.errors import ImageRejected, ModelsChanged, ObjectMissing
+from facecore.errors import ImageRejected, ObjectMissing
 from facecore.jobs import crops
-from facecore.jobs.champions import Champions, champions, extractor
+from facecore.jobs.champions import Champions, champions, extractor, while_models_change
 from facecore.jobs.lineage import Run, RunContext, attempt, recorded
 from facecore.jobs.quarantine import quarantine, remove_originals
 from facecore.jobs.stores import Stores
@@ -52,11 +52,7 @@ def extract_shard(context: RunContext, shard_id: int, stores: Stores | None = No
     stores = stores or Stores()
     with recorded(stores.catalog, context, "extract.shard", {"shard": shard_id}) as run:
         with attempt(stores.catalog, shard_id):
-            try:
-                rejected = _claimed(stores, shard_id, run)
-            except ModelsChanged:
-                logger.info("shard %d: the models changed; extracting again", shard_id)
-                rejected = _claimed(stores, shard_id, run)
+            rejected = while_models_change(lambda: _claimed(stores, shard_id, run))
         remove_originals(stores, rejected)
         logger.info("shard %d: %s", shard_id, run.counts)
     return shard_id

@@ -33,7 +33,10 @@ def decide(
     """
     alias = stores.settings.mlflow.alias
     for ids, name in ((champion, alias), (previous, PREVIOUS)):
-        for version in (models.get(tx, version_id) for version_id in ids or ()):
+        for version_id in ids or ():
+            if name == PREVIOUS and version_id in champion:
+                continue  # this one was not replaced
+            version = models.get(tx, version_id)
             known = alias_decisions.find(tx, version.name, name)
             if known is None or known.version != version.version:
                 alias_decisions.decide(tx, version.name, name, version.version)

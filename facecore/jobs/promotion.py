@@ -161,6 +161,8 @@ def _request(
 def _follow_alias(stores: Stores, wanted: int, actor: str, reason: str) -> int:
     """Open the promotion of a version that somebody's hand set the alias to."""
     name, alias = stores.settings.mlflow.embedder, stores.settings.mlflow.alias
+    # MLflow does not say who set an alias.
+    reason = reason or f"the alias {alias} was set to version {wanted} in the registry"
     try:
         found = candidate(stores, name, wanted)
         with stores.catalog.transaction() as tx:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecore.errors import ImageRejected, ModelsChanged, UsageError
-from facecore.jobs.champions import Champions, champions, extractor, threshold_for
+from facecore.errors import ImageRejected, UsageError
+from facecore.jobs.champions import (
+    Champions,
+    champions,
+    extractor,
+    threshold_for,
+    while_models_change,
+)
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
@@ -46,16 +52,14 @@ def search(
             raise UsageError(f"{photo} cannot be read: {error.strerror}.") from error
         except ImageRejected as rejected:
             raise UsageError(f"{photo} cannot be used: {rejected}.") from rejected
-        for last in (False, True):
+
+        def once() -> list[FoundFace]:
             chosen = champions(stores)
             run.models = chosen.names
             (found,) = extractor(stores, chosen).extract([pixels])
-            try:
-                answers = _look_up(stores, chosen, found, top_k or wanted.top_k)
-                break
-            except ModelsChanged:
-                if last:
-                    raise
+            return _look_up(stores, chosen, found, top_k or wanted.top_k)
+
+        answers = while_models_change(once)
         run.counts = {"faces": len(answers)}
     return answers
 

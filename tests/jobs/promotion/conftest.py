@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import uuid4
 import pytest
 from psycopg2 import sql
 
-from facecore.config import DatabaseSettings, IngestSettings, MlflowSettings, S3Settings, Settings
+from facecore.config import IngestSettings, MlflowSettings, S3Settings, Settings
 from facecore.jobs import extract, identify, ingest, promotion, reembed, shadow, switching, validate
 from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
@@ -127,6 +128,16 @@ def _moved_detector(stores: Stores, folder: Path) -> packaging.Weights:
 @pytest.fixture
 def stores(platform: Platform, template: Stores, challengers: Challengers) -> Iterator[Stores]:
     """Stores with a catalogue of their own, and aliases as after the set-up."""
+    names = template.settings.mlflow
+    for model in (names.detector, names.embedder):
+        template.registry.set_alias(model, "champion", 1)
+    with copied(platform, template) as own:
+        yield own
+
+
+@contextmanager
+def copied(platform: Platform, template: Stores) -> Iterator[Stores]:
+    """Stores with a copy of the catalogue."""
     postgres = platform._started().postgres
     name = f"p_{uuid4().hex[:12]}"
     _admin(
@@ -135,12 +146,17 @@ def stores(platform: Platform, template: Stores, challengers: Challengers) -> It
         name,
         template.settings.database.name,
     )
-    names = template.settings.mlflow
-    for model in (names.detector, names.embedder):
-        template.registry.set_alias(model, "champion", 1)
-    database: DatabaseSettings = postgres.settings(name)
-    yield Stores(template.settings.model_copy(update={"database": database}))
+    yield Stores(template.settings.model_copy(update={"database": postgres.settings(name)}))
     _admin(postgres, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def judging_stores(
+    platform: Platform, template: Stores, challengers: Challengers
+) -> Iterator[Stores]:
+    """Stores for one evaluation that several tests decide on."""
+    with copied(platform, template) as own:
+        yield own
 
 
 def _admin(postgres: Any, statement: str, *names: str) -> None:

@@ -27,14 +27,15 @@ class Unplugged(BaseException):
     """The process ends here."""
 
 
-# Where it ends → (module, function): just after the function's work, before the commit.
+# Where it ends → (module, function): just after the function's work, which is inside a
+# transaction but for the last.
 POINTS = {
     "while filling": (reembed.coverage, "cover"),
     "while indexing": (reembed.faces, "build_index"),
     "while staging": (reembed, "compare_with_gallery"),
     "while publishing the comparison": (shadow.reports, "record"),
     "inside the switch": (switching.active, "switch"),
-    "before the aliases": (switching.model_aliases, "write"),
+    "before the aliases": (switching, "_switch"),
 }
 
 

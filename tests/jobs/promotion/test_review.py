@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from facecore.jobs import review
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.published import newest_reports
 from facecore.jobs.stores import Stores
+from facecore.lifecycle import evaluation
 from facecore.lifecycle.datasets import Snapshot
 from facecore.lifecycle.review import Answer
 from facecore.stores.catalog import audit, promotions
@@ -42,16 +45,32 @@ def answer(option: str, reason: str = "as good", user: str | None = "reviewer") 
     }
 
 
-@pytest.fixture
-def judged(stores: Stores, challengers, snapshot: Snapshot, context: RunContext) -> dict:
+@pytest.fixture(scope="session", autouse=True)
+def one_round() -> Iterator[None]:
+    """Time the models once: what it says is not what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "measure_cost", partial(evaluation.measure_cost, rounds=1))
+        yield
+
+
+@pytest.fixture(scope="session")
+def judged(
+    judging_stores: Stores, challengers: Any, snapshot: Snapshot, one_round: None
+) -> dict[str, Any]:
     info = challengers.rotated
-    return review.evaluate(
-        context, info.name, info.version, snapshot.reference, limits=LIMITS, stores=stores
-    )
+    made = RunContext("review_model", "judged-once", "evaluate")
+    asked = (info.name, info.version, snapshot.reference)
+    return review.evaluate(made, *asked, limits=LIMITS, stores=judging_stores)
 
 
 def test_approval_promotes_and_is_recorded_everywhere(
-    stores: Stores, steps, challengers, judged: dict, context: RunContext, in_use: InUse
+    stores: Stores,
+    judging_stores: Stores,
+    steps,
+    challengers,
+    judged: dict,
+    context: RunContext,
+    in_use: InUse,
 ) -> None:
     info = challengers.rotated
     assert judged["failed"] == []
@@ -59,7 +78,7 @@ def test_approval_promotes_and_is_recorded_everywhere(
     json.dumps(judged)  # travels through XCom
     page = stores.objects.get("reports", judged["evidence"]).decode()
     assert f"{info.name}/{info.version}" in page
-    assert judged["evidence"] in newest_reports(stores)
+    assert judged["evidence"] in newest_reports(judging_stores)
     with mlflow_session(stores.settings.mlflow) as client:
         run = client.get_run(judged["run_id"])
         files = {item.path for item in client.list_artifacts(judged["run_id"])}
