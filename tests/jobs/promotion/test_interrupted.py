@@ -39,7 +39,13 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
+_MORE = ("while indexing", "while staging", "while publishing the comparison")
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, marks=pytest.mark.slow if point in _MORE else ()) for point in POINTS],
+)
 def test_it_goes_on_where_it_ended(
     stores: Stores,
     steps,

@@ -50,7 +50,7 @@ def searching(stores: Stores, photo) -> Iterator[list[str | None]]:
     assert found
 
 
-@pytest.mark.parametrize("which", ["rotated", "paired"])
+@pytest.mark.parametrize("which", [pytest.param("rotated", marks=pytest.mark.slow), "paired"])
 def test_searches_are_answered_all_the_while(
     stores: Stores, steps, challengers, in_use: InUse, which: str
 ) -> None:
