@@ -21,7 +21,7 @@ def told(done: subprocess.CompletedProcess[str], status: int, *words: str) -> No
 
 
 def test_ingest_of_nothing_is_done_at_once(facecore: Facecore, ready: dict[str, str]) -> None:
-    done = facecore("ingest", "--json", **ready)
+    done = facecore("ingest", "--prefix", "nothing/lies/here/", "--json", **ready)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"shards": 0}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from facecore.stages.workers import Workers
 from facecore.types import CROP_SIZE
 from facecore.zoo.device import resolve_precision
 from facecore.zoo.placement import place
@@ -27,17 +28,23 @@ class Teacher:
         self.name = name
         self.dimension = network_dimension(network)
         self._network, self._precision = network, precision
-        self._placed: tuple[torch.device, nn.Module] | None = None
+        self._placed: nn.Module | None = None
+        self._workers = Workers()
 
-    @torch.no_grad()
     def __call__(self, crops: Tensor) -> Tensor:
         """uint8 `[n, 3, 112, 112]` → float32 `[n, dimension]`, unit length, no gradient."""
         device = crops.device
-        if self._placed is None or self._placed[0] != device:
+        if self._placed is None or self._workers.device != device:
             dtype = resolve_precision(self._precision, device)
             example = (_CPU_CROPS_AT_ONCE, 3, CROP_SIZE, CROP_SIZE)
-            self._placed = (device, place(self._network, device, dtype, example))
-        network = self._placed[1]
-        step = _CPU_CROPS_AT_ONCE if device.type == "cpu" else max(1, len(crops))
-        with torch.autocast(device.type, enabled=False):
-            return torch.cat([network(part).float() for part in torch.split(crops, step)])
+            self._placed = place(self._network, device, dtype, example)
+            self._workers = Workers(device, torch.get_num_threads())
+        step = _CPU_CROPS_AT_ONCE if device.type == "cpu" else len(crops)
+        return torch.cat(self._workers.run(crops, step, self._embed))
+
+    def _embed(self, crops: Tensor) -> Tensor:
+        assert self._placed is not None  # noqa: S101 (the only caller placed it)
+        # Threads of a pool have a state of their own for each of these.
+        with torch.no_grad(), torch.autocast(crops.device.type, enabled=False):
+            embeddings: Tensor = self._placed(crops)
+        return embeddings.float()
