@@ -98,11 +98,19 @@ class MeasuredEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredDetector:
-    """A detector that returns unsure detections too."""
+    """A detector, loaded several times.
+
+    Attributes:
+        detector: returns unsure detections too.
+        deployed: as extraction runs it; this one is timed.
+        in_one_thread: whose operations can be counted.
+        score_threshold: of the deployed one.
+    """
 
     name: str
     network: nn.Module
     detector: Detector
+    deployed: Detector
     in_one_thread: Detector
     score_threshold: float
 
@@ -139,7 +147,7 @@ class MeasuredDetector:
             self.name,
             self.network,
             once=lambda: self.in_one_thread.detect(scenes[:1]),
-            work=lambda: self.detector.detect(scenes),
+            work=lambda: self.deployed.detect(scenes),
             items=len(scenes),
         )
 
@@ -197,20 +205,22 @@ def _detector(stores: Stores, info: ModelVersionInfo) -> MeasuredDetector:
     weights = stores.registry.download(info) / WEIGHTS
     settings = stores.settings.extract
     network = registry.load(model, weights, info.weights_sha256)
-    detector, in_one_thread = (
+    workers, deployed = _workers(stores), settings.score_threshold
+    detectors = [
         load_detector(
             model,
             weights,
             info.weights_sha256,
-            workers=workers,
-            score_threshold=LOW_SCORE,
+            workers=at_work,
+            score_threshold=threshold,
             nms_iou=settings.nms_iou,
             sides_px=settings.detect_sides_px,
             batch_images=settings.batch_images,
         )
-        for workers in (_workers(stores), None)
-    )
-    return MeasuredDetector(_name(info), network, detector, in_one_thread, settings.score_threshold)
+        for at_work, threshold in ((workers, LOW_SCORE), (workers, deployed), (None, LOW_SCORE))
+    ]
+    unsure, as_deployed, alone = detectors
+    return MeasuredDetector(_name(info), network, unsure, as_deployed, alone, deployed)
 
 
 def _embedder(stores: Stores, info: ModelVersionInfo) -> MeasuredEmbedder:

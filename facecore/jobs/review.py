@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facecore.errors import NotFound, PromotionRefused
 from facecore.jobs import promotion
-from facecore.jobs.judging import Judged, judge
+from facecore.jobs.champions import champions
+from facecore.jobs.evaluate_model import ModelReport, evaluate_model
 from facecore.jobs.lineage import RunContext, recorded
+from facecore.jobs.model_versions import candidate
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.review import Answer, Review, summary
 from facecore.lifecycle.review_tracking import record_review
@@ -21,7 +23,8 @@ from facecore.stores.catalog import active, audit, reports
 from facecore.stores.registry import ModelVersionInfo
 
 if TYPE_CHECKING:
-    from facecore.lifecycle.evaluation import Comparison, GateResult
+    from facecore.lifecycle.datasets.snapshot import Snapshot
+    from facecore.lifecycle.evaluation import GateLimits, GateResult
 
 logger = logging.getLogger(__name__)
 
@@ -55,45 +58,40 @@ def evaluate(
             into use anyway; recorded as a decision.
     """
     from facecore.lifecycle.datasets import open_snapshot
-    from facecore.lifecycle.evaluation import GateLimits, compare, gates
+    from facecore.lifecycle.evaluation import GateLimits
 
     stores = stores or Stores()
     params = {"model": f"{name}/{version}", "dataset": dataset, "override": override}
     with recorded(stores.catalog, context, "review.evaluate", params) as run:
-        held = GateLimits(**dict(limits or {}))
         info = stores.registry.version(name, version)
         snapshot = open_snapshot(stores.objects, dataset)
-        judged = judge(stores, info, snapshot)
-        comparison = compare(judged.champion, judged.challenger)
-        results = gates(
-            judged.challenger, judged.champion, held, comparison=comparison, cost=judged.cost
-        )
+        report = _judge(stores, info, snapshot, GateLimits(**dict(limits or {})))
+        assert report.comparison is not None and report.champion is not None  # noqa: S101, PT018
         key = f"{KIND}/{name}-{version}-{run.id[:8]}.html"
         review = Review(
             name=name,
             version=version,
             dataset=snapshot.reference,
-            champion=judged.champion.model,
-            failed=tuple(g.name for g in results if not g.passed),
+            champion=report.champion.model,
+            failed=tuple(g.name for g in report.gates if not g.passed),
             override=override.strip(),
             evidence=key,
             run_id="",
             summary=summary(
                 f"{name}/{version}",
-                judged.champion.model,
+                report.champion.model,
                 snapshot.reference,
-                comparison,
-                results,
+                report.comparison,
+                report.gates,
                 override=override,
                 evidence_url=f"{_PAGES}/{key}",
             ),
         )
         run.models = {"challenger": review.subject, "champion": review.champion}
-        run_id = _publish(stores, run.id, review, judged, comparison, results, snapshot)
-        review = Review(**{**_fields(review), "run_id": run_id})
-        run.counts = {"gates": len(results), "failed": len(review.failed)}
+        review = replace(review, run_id=_publish(stores, run.id, review, report, snapshot))
+        run.counts = {"gates": len(report.gates), "failed": len(review.failed)}
         if review.blocked:
-            _block(stores, context, info, review, results)
+            _block(stores, context, info, review, report.gates)
     return review.to_json()
 
 
@@ -153,65 +151,56 @@ def _embedder_of(stores: Stores, info: ModelVersionInfo) -> ModelVersionInfo:
     )
 
 
+def _judge(
+    stores: Stores, info: ModelVersionInfo, snapshot: Snapshot, limits: GateLimits
+) -> ModelReport:
+    """Challenger beside champion; who could not come into use anyway is refused before."""
+    subject = f"{info.name}/{info.version}"
+    if subject in champions(stores).names.values():
+        raise PromotionRefused(
+            subject,
+            f"{subject} is in use already.",
+            failed=("in use",),
+            remedy="`facecore models` lists the versions that are not.",
+        )
+    if "embedding" in info.contract:
+        candidate(stores, info.name, info.version)
+    return evaluate_model(subject, snapshot.reference, limits=limits, stores=stores)
+
+
 def _publish(
-    stores: Stores,
-    run_id: str,
-    review: Review,
-    judged: Judged,
-    comparison: Comparison,
-    results: list[GateResult],
-    snapshot: Any,
+    stores: Stores, run_id: str, review: Review, report: ModelReport, snapshot: Snapshot
 ) -> str:
     """Evidence page and numbers into bucket `reports` and MLflow; returns MLflow's run."""
-    from facecore.lifecycle.evaluation import draw_plots, render_evidence
-
-    plots = draw_plots(judged.challenger, judged.champion)
-    page = render_evidence(
-        judged.challenger,
-        judged.champion,
-        comparison=comparison,
-        gate_results=results,
-        cost=judged.cost,
-        plots=plots,
-        facts={"Gates overridden": review.override} if review.override else None,
-    )
-    document = {
-        "challenger": judged.challenger.to_json(),
-        "champion": judged.champion.to_json(),
-        "comparison": comparison.to_json(),
-        "gates": [result.to_json() for result in results],
-        "cost": judged.cost.to_json(),
-        "override": review.override,
-    }
-    text = json.dumps(document, indent=1, default=str)
+    assert report.champion is not None  # noqa: S101 (`evaluate` refused to judge it alone)
+    facts = {"Gates overridden": review.override} if review.override else None
     numbers = review.evidence.removesuffix(".html") + ".json"
-    stores.objects.put("reports", review.evidence, page, content_type="text/html; charset=utf-8")
-    stores.objects.put("reports", numbers, text.encode(), content_type="application/json")
     now = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="facecore-review-") as scratch:
+        page, document, *_ = report.write(Path(scratch), facts)
+        for key, file, kind in (
+            (review.evidence, page, "text/html; charset=utf-8"),
+            (numbers, document, "application/json"),
+        ):
+            stores.objects.put("reports", key, file.read_bytes(), content_type=kind)
+        mlflow_run = record_review(
+            stores.settings.mlflow,
+            review,
+            Path(scratch),
+            snapshot,
+            metrics={
+                f"{side}_{key}": value
+                for side, one in (("challenger", report.evaluation), ("champion", report.champion))
+                for key, value in one.metrics().items()
+            },
+        )
     with stores.catalog.transaction() as tx:
         # A report is of a period; of a review, the moment it was made.
         row = reports.ReportRow(
             KIND, now - timedelta(microseconds=1), now, review.evidence, numbers, run_id
         )
         reports.record(tx, row)
-    with tempfile.TemporaryDirectory(prefix="facecore-review-") as scratch:
-        folder = Path(scratch)
-        (folder / "evidence.html").write_bytes(page)
-        (folder / "evidence.json").write_text(text, "utf-8")
-        (folder / "plots").mkdir()
-        for plot in plots:
-            (folder / "plots" / f"{plot.name}.png").write_bytes(plot.png)
-        return record_review(
-            stores.settings.mlflow,
-            review,
-            folder,
-            snapshot,
-            metrics={
-                f"{side}_{key}": value
-                for side, one in (("challenger", judged.challenger), ("champion", judged.champion))
-                for key, value in one.metrics().items()
-            },
-        )
+    return mlflow_run
 
 
 def _block(
@@ -219,7 +208,7 @@ def _block(
     context: RunContext,
     info: ModelVersionInfo,
     review: Review,
-    results: list[GateResult],
+    results: Sequence[GateResult],
 ) -> None:
     why = "; ".join(f"{g.name}: {g.reason}" for g in results if not g.passed)
     _record(stores, context, info, review, Answer("blocked", "gates", why))
@@ -269,7 +258,3 @@ def _evidence(review: Review) -> dict[str, Any]:
         "failed_gates": list(review.failed),
         "override": review.override,
     }
-
-
-def _fields(review: Review) -> dict[str, Any]:
-    return {**review.to_json(), "failed": review.failed}

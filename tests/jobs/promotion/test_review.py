@@ -13,6 +13,7 @@ import pytest
 from facecore.errors import PromotionRefused, UsageError
 from facecore.jobs import review
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.measured_models import MeasuredEmbedder
 from facecore.jobs.published import newest_reports
 from facecore.jobs.stores import Stores
 from facecore.lifecycle import evaluation
@@ -82,7 +83,8 @@ def test_approval_promotes_and_is_recorded_everywhere(
     with mlflow_session(stores.settings.mlflow) as client:
         run = client.get_run(judged["run_id"])
         files = {item.path for item in client.list_artifacts(judged["run_id"])}
-    assert files == {"evidence.html", "evidence.json", "plots"}
+    assert {"evidence.html", "evaluation.json"} < files
+    assert any(file.endswith(".png") for file in files)
     assert run.inputs.dataset_inputs[0].dataset.name == "patterns"
 
     (promotion_id,) = review.decide(context, judged, answer("Approve"), stores)
@@ -142,23 +144,18 @@ def test_a_failed_gate_blocks_unless_it_is_overridden(
     stores: Stores, challengers, snapshot, context, monkeypatch: pytest.MonkeyPatch, override: str
 ) -> None:
     """A challenger that cannot tell anybody apart: its embedder is replaced by a blind one."""
-    from facecore.jobs import judging
 
     info = challengers.again
-    embed = judging._embed
+    embed = MeasuredEmbedder.embed
+    rng = np.random.default_rng(5)
 
-    def blind(running):
-        if running.contract.digest != info.contract["digest"]:
-            return embed(running)
-        rng = np.random.default_rng(5)
+    def blind(model, pixels):
+        if model.name != f"{info.name}/{info.version}":
+            return embed(model, pixels)
+        drawn = rng.normal(size=(len(pixels), 128)).astype(np.float32)
+        return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
-        def noise(pixels):
-            drawn = rng.normal(size=(len(pixels), 128)).astype(np.float32)
-            return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-        return noise
-
-    monkeypatch.setattr(judging, "_embed", blind)
+    monkeypatch.setattr(MeasuredEmbedder, "embed", blind)
     arguments = (info.name, info.version, snapshot.reference)
     if not override:
         with pytest.raises(PromotionRefused, match="accuracy") as caught:
@@ -183,7 +180,7 @@ def test_what_could_not_come_into_use_is_not_put_to_a_reviewer(
     bad = challengers.uncalibrated
     with pytest.raises(PromotionRefused, match="no calibrated threshold"):
         review.evaluate(context, bad.name, bad.version, snapshot.reference, stores=stores)
-    with pytest.raises(UsageError, match="judged on scenes"):
+    with pytest.raises(UsageError, match="scenes are needed"):
         review.evaluate(
             context, challengers.detector.name, challengers.detector.version,
             snapshot.reference, stores=stores,
