@@ -64,7 +64,7 @@ clean: ## Stop the platform and remove its data (var/)
 
 .PHONY: test
 test: install-dev ## Run all tests against real services
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: install-dev ## Check style (ruff) and types (mypy)
