@@ -7,7 +7,8 @@
     │   ├── ConfigError            a setting is missing or invalid
     │   ├── CredentialsRejected    a store refused our name or password
     │   ├── KeyRefused             an object key that no store can hold safely
-    │   └── DeviceUnavailable      the device asked for is not there
+    │   ├── DeviceUnavailable      the device asked for is not there
+    │   └── LabelInUse             another person has this name; merging is offered
     ├── ImageRejected              one image cannot be used → quarantine
     ├── ShapeError                 data passed between stages has the wrong shape
     ├── ContractMismatch           vectors of two different models were mixed
@@ -93,6 +94,22 @@ class DeviceUnavailable(UsageError):
     def __init__(self, device: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.device = device
+
+
+class LabelInUse(UsageError):
+    """A name belongs to another person; if both are one, they can be merged.
+
+    Attributes:
+        label: the name.
+        person_id: who has it.
+    """
+
+    def __init__(self, label: str, person_id: int) -> None:
+        super().__init__(
+            f"person {person_id} is called {label!r} already.",
+            remedy="Merge the two if they are one person, or choose another name.",
+        )
+        self.label, self.person_id = label, person_id
 
 
 class ImageRejected(FacecoreError):

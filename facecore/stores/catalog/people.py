@@ -16,7 +16,7 @@ from facecore.stores.catalog import active, counterparts, faces, models
 from facecore.stores.catalog.connection import Transaction
 from facecore.types import Floats, Match, Outcome
 
-_LABEL_CHARACTERS = 200
+LABEL_CHARACTERS = 200
 
 # Faces that a human enrolled, of people who are still there.
 GALLERY = (
@@ -117,22 +117,30 @@ class Person:
 def enrol(tx: Transaction, label: str) -> int:
     """The enrolled person with this name, made if there is none; returns the id.
 
-    Names are compared after Unicode NFC and collapsing white space.
+    Names are compared after Unicode NFC and collapsing white space. A person whom clustering
+    found and a human gave this name is the one: they are enrolled from now on.
 
     Raises:
         UsageError: the name is empty or longer than 200 characters.
     """
     name = normalised(label)
-    if not 1 <= len(name) <= _LABEL_CHARACTERS:
-        raise UsageError(f"a person's name has 1 to {_LABEL_CHARACTERS} characters.")
+    if not 1 <= len(name) <= LABEL_CHARACTERS:
+        raise UsageError(f"a person's name has 1 to {LABEL_CHARACTERS} characters.")
     with tx.cursor() as cursor:
         cursor.execute(
             "INSERT INTO person (label, kind) VALUES (%s, 'enrolled') "
-            "ON CONFLICT (label) WHERE kind = 'enrolled' AND status = 'active' DO NOTHING",
+            "ON CONFLICT (label) WHERE named AND status = 'active' AND merged_into IS NULL "
+            "DO NOTHING",
             [name],
         )
         cursor.execute(
-            "SELECT id FROM person WHERE label = %s AND kind = 'enrolled' AND status = 'active'",
+            "UPDATE person SET kind = 'enrolled' WHERE label = %s AND named "
+            "AND status = 'active' AND merged_into IS NULL AND kind <> 'enrolled'",
+            [name],
+        )
+        cursor.execute(
+            "SELECT id FROM person WHERE label = %s AND named AND status = 'active' "
+            "AND merged_into IS NULL",
             [name],
         )
         row = cursor.fetchone()
@@ -301,7 +309,9 @@ def every(tx: Transaction, *, limit: int = 1000) -> list[Person]:
             "SELECT p.id, p.label, p.kind, "
             "count(c.face_id) FILTER (WHERE c.gallery), count(c.face_id) "
             "FROM person AS p LEFT JOIN current_assignment AS c ON c.person_id = p.id "
-            "WHERE p.status = 'active' GROUP BY p.id ORDER BY p.label, p.id LIMIT %s",
+            "WHERE p.status = 'active' AND p.merged_into IS NULL "
+            "GROUP BY p.id HAVING p.named OR count(c.face_id) > 0 "
+            "ORDER BY p.label, p.id LIMIT %s",
             [limit],
         )
         return [Person(*row) for row in cursor]
