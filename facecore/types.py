@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from facecore.errors import ContractMismatch, ShapeError
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 CROP_SIZE = 112
 LANDMARK_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
@@ -164,6 +166,71 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyCounts:
+    """What a source saw, hour by hour on one wall clock.
+
+    Attributes:
+        source: its name.
+        start: the first hour, local and naive.
+        counts: float64 `[n]`, ≥ 0; NaN where unknown (before the source's first picture, and in
+            the two hours a year in which a wall clock lies).
+
+    Raises:
+        ShapeError: counts of another form, or below 0.
+    """
+
+    source: str
+    start: datetime
+    counts: Doubles
+
+    def __post_init__(self) -> None:
+        _require(f"counts of {self.source}", self.counts, (None,), np.float64)
+        if self.start.tzinfo is not None or self.start != self.start.replace(
+            minute=0, second=0, microsecond=0
+        ):
+            raise ShapeError(f"start of {self.source}", "a whole local hour", str(self.start))
+        if (self.counts < 0).any():
+            raise ShapeError(f"counts of {self.source}", "≥ 0", str(np.nanmin(self.counts)))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def at(self, index: int) -> datetime:
+        """When an hour begins."""
+        return self.start + timedelta(hours=index)
+
+    def index(self, moment: datetime) -> int:
+        """The hour a local moment lies in; below 0 or beyond the end where it is outside."""
+        return int((moment - self.start).total_seconds() // 3600)
+
+    def hour_of_week(self, index: int) -> int:
+        """0..167 of an hour; Monday 0:00 is 0."""
+        moment = self.at(index)
+        return moment.weekday() * 24 + moment.hour
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """When a person came: local wall clock, strictly rising.
+
+    Raises:
+        ShapeError: not rising.
+    """
+
+    person: str
+    at: tuple[datetime, ...]
+
+    def __post_init__(self) -> None:
+        if any(later <= earlier for earlier, later in pairwise(self.at)):
+            raise ShapeError(f"visits of {self.person}", "rising times", "others")
+
+    @property
+    def gaps(self) -> Doubles:
+        """Hours between one visit and the next, float64 `[n - 1]`."""
+        return np.array([(b - a).total_seconds() / 3600 for a, b in pairwise(self.at)], np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Meeting:
     chance: float
 
 
-_HABITS: dict[str, tuple[Habit, ...]] = {
+HABITS: dict[str, tuple[Habit, ...]] = {
     "Barack Obama": (  # early, every weekday
         Habit("car-park", WEEKDAYS, 7.6, 12, 0.9, 2),
         Habit("entrance", WEEKDAYS, 7.8, 12, 1.0, 2),
@@ -99,8 +99,8 @@ def visits(last: date, days: int, rng: np.random.Generator) -> list[Visit]:
     dates = [last - timedelta(days=back) for back in range(days - 1, -1, -1)]
     found: list[Visit] = []
     for day in dates:
-        for person, habits in _HABITS.items():
-            found += _habitual(day, person, habits, rng)
+        for person, habits in HABITS.items():
+            found += habitual(day, person, habits, rng)
         for meeting in _MEETINGS:
             if day.weekday() in meeting.days and rng.random() < meeting.chance:
                 people = tuple(rng.permutation(list(meeting.people)).tolist())
@@ -112,9 +112,10 @@ def visits(last: date, days: int, rng: np.random.Generator) -> list[Visit]:
     return _one_per_second(sorted(found, key=lambda visit: (visit.at, visit.camera)))
 
 
-def _habitual(
+def habitual(
     day: date, person: str, habits: Sequence[Habit], rng: np.random.Generator
 ) -> list[Visit]:
+    """The visits of a person with these habits on one day."""
     found = []
     for habit in habits:
         if day.weekday() not in habit.days or rng.random() >= habit.chance:

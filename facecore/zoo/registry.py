@@ -30,7 +30,7 @@ from facecore.zoo import model_file, onnx_import, weights
 
 _log = logging.getLogger(__name__)
 
-Task = Literal["detect", "embed", "match"]
+Task = Literal["detect", "embed", "match", "reconstruct", "forecast"]
 Converter = Callable[[Sequence[onnx_import.Layer]], dict[str, npt.NDArray[np.float32]]]
 
 _FAMILIES = (
@@ -44,6 +44,8 @@ _FAMILIES = (
     "facecore.zoo.facenet",
     "facecore.zoo.deepface",
     "facecore.zoo.siamese",
+    "facecore.zoo.autoencoder",
+    "facecore.zoo.lstm",
 )
 # Part of the converted file's name: a change of how weights are converted makes a new file.
 _CONVERSION = 1

@@ -1,4 +1,4 @@
-"""Every model that embeds or matches, and what is special about each."""
+"""Every model that embeds, matches, reconstructs or forecasts, and what is special about each."""
 
 from itertools import pairwise
 
@@ -24,8 +24,11 @@ SMALL = {
     "deepface": {"dimension": 16, "width": 0.25, "identities": 7, "dropout": 0.25},
     "siamese": {"dimension": 12, "hidden": 8, "dropout": 0.0},
     "sface": {},
+    "autoencoder": {"code": 32, "width": 0.25},
+    "lstm": {"hidden": 4, "horizon": 6, "dropout": 0.0},
 }
-ALL = [spec.name for task in ("embed", "match") for spec in registry.list_models(task)]
+TASKS = ("embed", "match", "reconstruct", "forecast")
+ALL = [spec.name for task in TASKS for spec in registry.list_models(task)]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,11 @@ def small(name):
 
 def inputs(name, crops):
     """What the network of a task takes."""
-    if registry.spec(name).task == "embed":
+    if registry.spec(name).task in ("embed", "reconstruct"):
         return (crops,)
+    if registry.spec(name).task == "forecast":
+        counts = torch.rand(2, 1344, generator=torch.Generator().manual_seed(2))
+        return 9 * counts, torch.tensor([0, 100])
     torch.manual_seed(2)
     return tuple(F.normalize(torch.randn(2, 6, SMALL[name]["dimension"]), dim=-1))
 
@@ -54,6 +60,11 @@ def test_it_learns_in_every_parameter(name, crops):
     assert out.dtype == torch.float32
     if name == "deepface":
         out = torch.cat([out, network.classify(crops)], 1)
+    if name == "lstm":
+        gaps = torch.rand(2, 16, generator=torch.Generator().manual_seed(4))
+        out = torch.cat(
+            [out.flatten(1), network.next_gap(40 * gaps, torch.arange(32).view(2, 16))], 1
+        )
     torch.manual_seed(3)
     (out * torch.randn_like(out)).sum().backward()
     for parameter_name, parameter in network.named_parameters():

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from facecore.lifecycle.datasets.splits import SPLITS, Split
 
-Kind = Literal["faces", "scenes"]
+Kind = Literal["faces", "scenes", "activity"]
 FORMAT = 1
 _KEY = b"facecore"
 # Not of fixed size: Parquet files with a null in such a column cannot be read back.
@@ -59,7 +59,20 @@ COLUMNS: Mapping[Kind, pa.Schema] = {
             ("smallest_px", pa.float32()),  # side of the smallest face; null without faces
         ]
     ),
+    "activity": pa.schema(
+        [
+            *_COMMON,  # `image` is the camera or person
+            ("series", pa.string()),  # counts, visits
+            ("start", pa.string()),  # ISO, wall clock
+            ("first", pa.int32()),  # the part [first, last) is the split's
+            ("last", pa.int32()),
+            ("points", pa.int32()),
+        ]
+    ),
 }
+
+# The column that is counted, per kind.
+_COUNTED: Mapping[Kind, str] = {"faces": "identity", "scenes": "faces", "activity": "points"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +152,10 @@ def digest_of(data: bytes) -> str:
 
 
 def counts(table: pa.Table, kind: Kind) -> dict[Split, dict[str, int]]:
-    """Rows, and identities or faces, of each split that has rows."""
+    """Rows, and identities, faces or points of time, of each split that has rows."""
     found: dict[Split, dict[str, int]] = {}
     splits = table["split"].to_pylist()
-    values = table["identity" if kind == "faces" else "faces"].to_pylist()
+    values = table[_COUNTED[kind]].to_pylist()
     for split in SPLITS:
         own = [value for value, where in zip(values, splits, strict=True) if where == split]
         if own and kind == "faces":
@@ -150,5 +163,5 @@ def counts(table: pa.Table, kind: Kind) -> dict[Split, dict[str, int]]:
             unlabelled = sum(name is None for name in own)
             found[split] = {"rows": len(own), "identities": len(people), "unlabelled": unlabelled}
         elif own:
-            found[split] = {"rows": len(own), "faces": sum(own)}
+            found[split] = {"rows": len(own), _COUNTED[kind]: sum(own)}
     return found

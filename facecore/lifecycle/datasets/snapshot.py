@@ -23,6 +23,8 @@ from facecore.types import CROP_SIZE, Floats, Image
 if TYPE_CHECKING:
     import pandas as pd
 
+    from facecore.lifecycle.datasets.activity import ActivitySeries
+
 Crops = npt.NDArray[np.uint8]
 TENSOR = "crops"
 
@@ -33,10 +35,11 @@ class Snapshot:
 
     Attributes:
         name, version: the name it was opened by, and the number of the version.
-        kind: `faces` or `scenes`.
+        kind: `faces`, `scenes` or `activity`.
         digest: SHA-256 (hex) of the manifest.
         source: what it was made from, with all parameters.
-        splits: split → counts: rows; identities and unlabelled (faces); faces (scenes).
+        splits: split → counts: rows; identities and unlabelled (faces); faces (scenes);
+            points of time (activity).
         left_out: why pictures of the source are not in it → how many.
         labels: names of the user's metadata columns.
     """
@@ -110,6 +113,21 @@ class Snapshot:
             raise UsageError(f"snapshot {self.reference} has {rows.num_rows} scenes, not {number}.")
         return self._scene(rows, number)
 
+    def series(self, split: Split | None = None) -> Iterator[ActivitySeries]:
+        """Series of counts and visits, each with the part of it that is the split's.
+
+        Raises:
+            SnapshotDamaged: an object is missing or is not the one that was stored.
+            UsageError: no such split, or a snapshot of pictures.
+        """
+        from facecore.lifecycle.datasets.activity import read_series
+
+        self._require("activity")
+        rows = self._rows(split).to_pylist()
+        yield from read_series(
+            (row, self._read(row["object"], row["object_sha256"])) for row in rows
+        )
+
     def pairs(self, split: Split) -> pd.DataFrame | None:
         """Verification pairs of a split, or None: columns `left`, `right` (row numbers within
         the split), `same` (bool), `fold`.
@@ -143,7 +161,7 @@ class Snapshot:
         if self.kind != kind:
             raise UsageError(
                 f"snapshot {self.reference} holds {self.kind}, not {kind}.",
-                remedy="Embedders and matchers need faces, detectors need scenes.",
+                remedy="Detectors need scenes, forecasters activity, all others faces.",
             )
 
     def _rows(self, split: Split | None) -> pa.Table:
@@ -218,7 +236,7 @@ def open_snapshot(objects: ObjectStore, reference: str) -> Snapshot:
 
 def _in_order(splits: Mapping[Split, Mapping[str, int]]) -> dict[Split, dict[str, int]]:
     """Splits and counts in the order in which people read them."""
-    names = ("rows", "identities", "unlabelled", "faces")
+    names = ("rows", "identities", "unlabelled", "faces", "points")
     return {
         split: {name: splits[split][name] for name in names if name in splits[split]}
         for split in SPLITS

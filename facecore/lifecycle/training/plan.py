@@ -21,7 +21,16 @@ SchedulerName = Literal["constant", "step", "cosine", "plateau"]
 AugmentationName = Literal["none", "light", "strong"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 GoalName = Literal[
-    "triplet", "contrastive", "softmax", "arcface", "sface", "distill", "match", "detect"
+    "triplet",
+    "contrastive",
+    "softmax",
+    "arcface",
+    "sface",
+    "distill",
+    "match",
+    "detect",
+    "reconstruct",
+    "forecast",
 ]
 
 OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
@@ -31,10 +40,12 @@ PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
 GOAL_NAMES: tuple[str, ...] = get_args(GoalName)
 #: Models that can be trained; `tests/lifecycle/training` compares it with the zoo.
 TRAINABLE = (
+    "autoencoder",
     "cnn",
     "deepface",
     "facenet",
     "faster-rcnn",
+    "lstm",
     "rcnn",
     "siamese",
     "ssd",
@@ -68,7 +79,7 @@ class TrainingPlan(BaseModel):
         warmup: share of all steps in which the learning rate rises linearly to its peak.
         step_epochs, decay: `step` multiplies the rate by `decay` every `step_epochs`.
         patience: `plateau` multiplies by `decay` after so many epochs without a better metric.
-        batch_size: crops or scenes per step and device.
+        batch_size: crops, scenes or windows of a series per step and device.
         images_per_identity: K of the P × K batches of triplet and contrastive.
         batches_per_epoch: steps that make an epoch; None goes once through the data.
         validation_limit: crops or scenes of the validation split looked at after each epoch.
@@ -122,7 +133,7 @@ class TrainingPlan(BaseModel):
     def _goals_that_combine(cls, goals: dict[str, float]) -> dict[str, float]:
         if not goals:
             raise ValueError(f"name at least one goal: {', '.join(GOAL_NAMES)}")
-        alone = {"match", "detect"} & set(goals)
+        alone = {"match", "detect", "reconstruct", "forecast"} & set(goals)
         if alone and len(goals) > 1:
             raise ValueError(f"{alone.pop()} cannot be combined with other goals")
         return dict(sorted(goals.items()))

@@ -114,6 +114,8 @@ def prepare(
         raise ValueError(f"goal {plan.goal} needs a teacher")
     if spec.task == "detect":
         return _detector(plan, spec, snapshot, scratch)
+    if spec.task == "forecast":
+        return _forecaster(plan, spec, snapshot)
     train = FaceSplit.load(snapshot, "train", scratch / "train.pixels")
     validation = FaceSplit.load(snapshot, "val", scratch / "val.pixels").limited(
         plan.validation_limit, seed=plan.seed
@@ -121,6 +123,8 @@ def prepare(
     if any(GOALS[name].identities for name in plan.goals):
         train = train.labelled()
     requirements.check_faces(plan, train, validation)
+    if spec.task == "reconstruct":
+        return _autoencoder(plan, spec, train, validation)
     if spec.task == "match":
         assert teacher is not None  # noqa: S101 (checked above)
         return _matcher(plan, spec, train, validation, teacher)
@@ -186,6 +190,36 @@ def _matcher(
     module = MatcherTraining(plan, network, pairs)
     batches = Batches(plan, EmbeddingPairs(seen, train.labels), pairs, keyed=False)
     return Prepared(module, batches, options)
+
+
+def _autoencoder(
+    plan: TrainingPlan, spec: registry.ModelSpec, train: FaceSplit, validation: FaceSplit
+) -> Prepared:
+    from facecore.lifecycle.training.autoencoder import AutoencoderTraining
+
+    network, options = _network(plan, spec)
+    batches = Batches(
+        plan,
+        FaceViews(train, for_crops(plan.augmentation)),
+        FaceViews(validation, for_crops("none")),
+    )
+    return Prepared(AutoencoderTraining(plan, network, train, validation), batches, options)
+
+
+def _forecaster(plan: TrainingPlan, spec: registry.ModelSpec, snapshot: Snapshot) -> Prepared:
+    from facecore.lifecycle.training.forecaster import ForecasterTraining
+    from facecore.lifecycle.training.windows import ActivityWindows
+
+    network, options = _network(plan, spec)
+    horizon = int(options["horizon"])
+    blank = plan.augmentation != "none"
+    train = ActivityWindows(snapshot.series("train"), horizon, stride=1, blank=blank)
+    # Midnights: what is forecast in use, and enough of them.
+    validation = ActivityWindows(snapshot.series("val"), horizon, stride=24)
+    validation.limit(plan.validation_limit)
+    requirements.check_windows(plan, len(train), len(validation))
+    batches = Batches(plan, train, validation)
+    return Prepared(ForecasterTraining(plan, network, train, validation), batches, options)
 
 
 def _detector(

@@ -11,7 +11,10 @@ from facecore.lifecycle.training.plan import TrainingPlan
 from facecore.zoo import registry
 from facecore.zoo.device import resolve_device, resolve_precision
 
-FACES, SCENES = "faces", "scenes"
+FACES, SCENES, ACTIVITY = "faces", "scenes", "activity"
+
+#: Task of a model → kind of the data sets that it is trained and judged on; faces otherwise.
+_KINDS = {"detect": SCENES, "forecast": ACTIVITY}
 
 
 def check_plan(plan: TrainingPlan) -> registry.ModelSpec:
@@ -55,13 +58,18 @@ def needs_teacher(plan: TrainingPlan) -> bool:
     return any(GOALS[name].teacher for name in plan.goals)
 
 
+def kind_for(task: str) -> str:
+    """Kind of the data sets that models of a task are trained and judged on."""
+    return _KINDS.get(task, FACES)
+
+
 def check_kind(plan: TrainingPlan, task: str, dataset: str, kind: str) -> None:
     """Whether a data set of this kind can train a model of this task.
 
     Raises:
         ConfigError: it cannot.
     """
-    needed = SCENES if task == "detect" else FACES
+    needed = kind_for(task)
     if kind != needed:
         raise ConfigError(
             f"data set {dataset} holds {kind}; {plan.model!r} is trained on {needed}.",
@@ -113,6 +121,19 @@ def check_scenes(plan: TrainingPlan, train: tuple[int, int], validation: tuple[i
                 f"{scenes} scenes with {faces} faces in the {split} split are too few for "
                 f"{plan.model!r}"
             )
+
+
+def check_windows(plan: TrainingPlan, train: int, validation: int) -> None:
+    """Whether there are enough windows of series in either split.
+
+    Raises:
+        UsageError: what is missing.
+    """
+    if train < 2 or validation < 1:
+        raise _too_few(
+            f"{train} windows to train and {validation} to validate on are too few for "
+            f"{plan.model!r}; a window is five weeks of a source's hours"
+        )
 
 
 def _too_few(message: str) -> UsageError:

@@ -30,8 +30,8 @@ Store = Callable[..., Snapshot]
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [
-        ({"model": "resnet"}, NotFound, "Known models: cnn, "),
-        ({"model": "yunet", "options": {}}, ConfigError, "Trainable models: cnn, "),
+        ({"model": "resnet"}, NotFound, "Known models: autoencoder, cnn, "),
+        ({"model": "yunet", "options": {}}, ConfigError, "Trainable models: autoencoder, cnn, "),
         ({"goals": "detect"}, ConfigError, "Goals for it: triplet, "),
         ({"model": "ssdlite", "options": {}}, ConfigError, "Goals for it: detect."),
         ({"model": "siamese", "options": {}}, ConfigError, "Goals for it: match."),

@@ -58,4 +58,10 @@ GOALS: dict[GoalName, GoalSpec] = {
         teacher=True,
     ),
     "detect": GoalSpec("detect", "the detector's own losses on boxes and landmarks"),
+    "reconstruct": GoalSpec(
+        "reconstruct", "draw a face again from a short code; needs no labels, calibrates itself"
+    ),
+    "forecast": GoalSpec(
+        "forecast", "quantiles of the activity of the next hours, and of people's next visits"
+    ),
 }

@@ -180,5 +180,5 @@ def make_goal(
             return SFace(dimension, identities, **scale)
         case "distill":
             return Distill(dimension, teacher_dimension or dimension)
-        case "match" | "detect":
+        case "match" | "detect" | "reconstruct" | "forecast":
             raise ValueError(f"goal {name} is not an embedder's")
