@@ -18,6 +18,7 @@ from facecore.jobs.landing import Landed, Taken
 from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import cursors, duplicates, images, shards
+from facecore.stores.catalog import quarantine as quarantined
 from facecore.stores.objects import ObjectInfo, addressable
 from facecore.types import ImageStatus
 
@@ -151,9 +152,18 @@ def _forget_unwanted(
 ) -> None:
     """Remove the bytes, stored anew, of content that lies in the quarantine or was erased."""
     elsewhere = (ImageStatus.QUARANTINED, ImageStatus.ERASED)
-    for item in taken:
-        if known[item.row.sha256].status in elsewhere:
-            stores.objects.delete("images", item.row.object_key)
+    unwanted = {
+        known[item.row.sha256].id: item.row.object_key
+        for item in taken
+        if known[item.row.sha256].status in elsewhere
+    }
+    if not unwanted:
+        return
+    with stores.catalog.transaction() as tx:
+        # Somebody may release one meanwhile, whose bytes belong here then.
+        for image_id, image in quarantined.lock(tx, list(unwanted)).items():
+            if image.status in elsewhere:
+                stores.objects.delete("images", unwanted[image_id])
 
 
 def _pages(listing: Iterable[ObjectInfo]) -> Iterator[list[Landed]]:

@@ -145,6 +145,16 @@ class ObjectStore:
                         raise
         raise AssertionError  # the loop above returns or raises
 
+    def get_range(self, bucket_name: str, key: str, offset: int, length: int) -> bytes:
+        """`length` bytes of an object from `offset`; fewer at its end. Raises `ObjectMissing`."""
+        with self._told(bucket_name, key):
+            response = self._client.get_object(self._s3.bucket(bucket_name), key, offset, length)
+            try:
+                return bytes(response.read())
+            finally:
+                response.close()
+                response.release_conn()
+
     def sha256(self, bucket_name: str, key: str) -> str:
         """SHA-256 (hex) of an object of any size, read in pieces. Raises `ObjectMissing`."""
         digest = hashlib.sha256()
