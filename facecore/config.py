@@ -147,6 +147,25 @@ class IdentifySettings(BaseModel):
     top_k: int = Field(default=5, ge=1, le=100)
 
 
+class ClusterSettings(BaseModel):
+    """Unknown faces → proposed people. Thresholds come from the model's calibration."""
+
+    target_fpir: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.005,
+        description="share of faces that may be linked with a stranger among all faces",
+    )
+    review_margin: float = Field(
+        default=0.05, ge=0.0, description="lead over the second person below which a human looks"
+    )
+    min_quality: Ratio = Field(
+        default=0.4, description="poorer crops found nobody and speak for nobody"
+    )
+    neighbours: int = Field(default=48, ge=2, le=512, description="nearest faces kept per face")
+    schedule: str = Field(
+        default="0 3 * * 0", description="cron expression of the full pass; empty: only by hand"
+    )
+
+
 class ReportSettings(BaseModel):
     """Scheduled reports."""
 
@@ -179,6 +198,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     extract: ExtractSettings = ExtractSettings()
     identify: IdentifySettings = IdentifySettings()
+    cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
     training: TrainingSettings = TrainingSettings()
 

@@ -1,6 +1,7 @@
 """Every asset of the platform: the edges of the data flow.
 
     ingest_images → accepted_images → extract_faces → faces
+    faces, models_in_use → cluster_people → people
     report_analytics → reports
     train_model → challengers
     review_model → wanted_models → reembed_faces → models_in_use
@@ -21,6 +22,7 @@ ACCEPTED_IMAGES = Asset(
     group="facecore",
 )
 FACES = Asset(name="faces", uri="facecore://catalog/face", group="facecore")
+PEOPLE = Asset(name="people", uri="facecore://catalog/person", group="facecore")
 REPORTS = Asset(name="reports", uri="facecore://reports/activity", group="facecore")
 CHALLENGERS = Asset(
     name="challengers",

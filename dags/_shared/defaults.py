@@ -67,6 +67,15 @@ TRAINING: dict[str, Any] = {
 # Matching reads vectors and the gallery; it needs no device slot of its own.
 SHARD_MATCH: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 6}
 
+# New faces take seconds; a full pass over millions of faces is a product of all with all, on the
+# device. One pass runs at a time, and whoever waits for it is tried again.
+CLUSTERING: dict[str, Any] = {
+    "execution_timeout": timedelta(hours=12),
+    "pool": GPU_POOL,
+    "queue": GPU_POOL,
+    "priority_weight": 3,
+}
+
 # A report aggregates in the database; only its rendering happens here.
 REPORTING: dict[str, Any] = {"execution_timeout": timedelta(minutes=30), "priority_weight": 1}
 

@@ -13,7 +13,16 @@ import typer
 from rich.logging import RichHandler
 
 import facecore
-from facecore.cli import dataset, evaluation, models, people, platform, train, work
+from facecore.cli import (
+    clustering,
+    dataset,
+    evaluation,
+    models,
+    people,
+    platform,
+    train,
+    work,
+)
 from facecore.cli.output import words
 from facecore.errors import FacecoreError
 
@@ -27,10 +36,12 @@ app = typer.Typer(
 platform.add_to(app)
 work.add_to(app)
 people.add_to(app)
+clustering.add_to(app)
 models.add_to(app)
 train.add_to(app)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(clustering.app, name="people")
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from facecore.config import IdentifySettings
 from facecore.errors import ContractMismatch
 from facecore.jobs.champions import threshold_for
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.stages.identify import identify
-from facecore.stores.catalog import active, faces, models, people, shards
+from facecore.stores.catalog import active, constraints, faces, models, people, shards
 from facecore.stores.catalog.connection import Transaction
+from facecore.types import Floats, Match
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ def compare_with_gallery(
         review_margin=wanted.review_margin,
         top_k=wanted.top_k,
     )
+    _honour(tx, face_ids.tolist(), matches, vectors, gallery, threshold.threshold, wanted)
     changed = people.write_assignments(
         tx,
         (
@@ -80,6 +86,32 @@ def compare_with_gallery(
     )
     outcomes = Counter(str(match.outcome) for match in matches)
     return {"faces": len(face_ids), "changed": changed, **outcomes}
+
+
+def _honour(
+    tx: Transaction,
+    face_ids: Sequence[int],
+    matches: list[Match],
+    vectors: Floats,
+    gallery: people.Gallery,
+    threshold: float,
+    wanted: IdentifySettings,
+) -> None:
+    """Faces that a human said are not somebody are compared with everybody else."""
+    for face_id, ruled_out in constraints.forbidden(tx, face_ids).items():
+        at = face_ids.index(face_id)
+        if matches[at].person_id not in ruled_out:
+            continue
+        others = ~np.isin(gallery.person_ids, list(ruled_out))
+        (matches[at],) = identify(
+            vectors[at : at + 1],
+            gallery.vectors[others],
+            gallery.person_ids[others].tolist(),
+            [label for label, kept in zip(gallery.labels, others, strict=True) if kept],
+            threshold=threshold,
+            review_margin=wanted.review_margin,
+            top_k=wanted.top_k,
+        )
 
 
 def identify_everything(context: RunContext, stores: Stores | None = None) -> dict[str, int]:

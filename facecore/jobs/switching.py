@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facecore.errors import ChangeRefused, NotFound, PromotionRefused
-from facecore.jobs import model_aliases, promotion_log, reembed
+from facecore.jobs import carried_people, model_aliases, promotion_log, reembed
 from facecore.jobs.identify import identify_everything
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
@@ -57,6 +57,7 @@ def switch(context: RunContext, promotion_id: int, stores: Stores | None = None)
                     break
         else:
             run.counts = {"images": reembed.catch_up(stores, run.id, promotion_id)}
+            run.counts["carried"] = carried_people.carry_in_parts(stores, run.id, promotion)
             if promotion.state == "rolled_back":
                 # People enrolled under the version that was left are in this gallery since now.
                 run.counts |= identify_everything(context, stores)
@@ -124,6 +125,9 @@ def catch_up(
     params = {"promotion": promotion_id}
     with recorded(stores.catalog, context, "promotion.catch_up", params) as run:
         images = reembed.catch_up(stores, run.id, promotion_id, on_progress)
+        with stores.catalog.transaction() as tx:
+            promotion = promotions.get(tx, promotion_id)
+        carried_people.carry_in_parts(stores, run.id, promotion)
         run.counts = {"images": images, **identify_everything(context, stores)}
     return images
 
@@ -165,6 +169,9 @@ def _prepare(stores: Stores, run_id: str, promotion_id: int) -> None:
         with stores.catalog.transaction() as tx:
             promotion = promotions.get(tx, promotion_id, "mine")
             promotions.advance(tx, promotion_id, promotion.state, gallery=gallery)
+    with stores.catalog.transaction() as tx:
+        promotion = promotions.get(tx, promotion_id)
+    carried_people.carry_in_parts(stores, run_id, promotion)
 
 
 def _switch(stores: Stores, run_id: str, promotion_id: int, *, insist: bool) -> bool:
@@ -184,6 +191,7 @@ def _switch(stores: Stores, run_id: str, promotion_id: int, *, insist: bool) -> 
             reembed.fill_and_stage(stores, tx, run_id, promotion_id, late)
             late = coverage.missing(tx, promotion, LATE_IMAGES)
         reembed.carry(tx, promotion)
+        carried_people.carry(tx, run_id, promotion)
         replaced = promotions.find_active(tx)
         if replaced is not None:
             promotions.advance(tx, replaced.id, "superseded")

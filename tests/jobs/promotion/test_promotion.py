@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.jobs import promotion, reembed
+from facecore.jobs import cluster, people, promotion, reembed
+from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import audit, promotions
+from facecore.stores.catalog import audit, corrections, promotions
+from facecore.stores.catalog import people as catalog
 from facecore.stores.catalog.summary import summarise
+from facecore.types import Outcome
 
 InUse = Callable[[], tuple[int, int]]
 
@@ -115,3 +119,26 @@ def test_two_promotions_then_two_rollbacks(
     steps.again().rollback()
     assert in_use() == (1, 1)
     assert steps.named() == before
+
+
+def test_a_found_person_keeps_id_and_name_through_a_promotion(
+    stores: Stores, steps, challengers
+) -> None:
+    nobody = next(face for face, (label, _, _) in steps.named().items() if label is None)
+    with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+        cursor.execute("SELECT id FROM model_version WHERE task = 'embed' AND state = 'active'")
+        (model,) = cursor.fetchone()
+        (person,) = corrections.discover(tx, 1)
+        row = catalog.AssignmentRow(nobody, person, Outcome.ACCEPT, "cluster", 0.6, model)
+        catalog.write_assignments(tx, [row])
+    people.name_person(person, "Grace Hopper", actor="ada", reason="I know her", stores=stores)
+    before = steps.named()
+    assert before[nobody] == ("Grace Hopper", "accept", "cluster")
+    steps.whole(challengers.rotated)
+    assert steps.named() == before
+    # The pass after the switch starts from what was carried.
+    context = RunContext("test", uuid4().hex, "cluster")
+    cluster.cluster(context, full=True, stores=stores)
+    assert steps.named()[nobody] == ("Grace Hopper", "accept", "cluster")
+    steps.rollback()
+    assert steps.named()[nobody] == ("Grace Hopper", "accept", "cluster")

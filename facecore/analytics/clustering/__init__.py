@@ -1,0 +1,1 @@
+"""Which unknown faces are one person: neighbour graph, communities, whose they are."""
