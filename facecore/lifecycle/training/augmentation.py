@@ -65,6 +65,28 @@ def for_crops(level: AugmentationName) -> Transform:
     return chain
 
 
+class Mixing:
+    """Batches of crops → in a share of them, each crop mixed with the next one's pixels.
+
+    Overlaid (Zhang et al., ICLR 2018) or with a rectangle of the other (Yun et al., ICCV 2019).
+    A teacher says of these faces, too, where they belong, and there are far more of them than
+    pictures: what Beyer et al. (CVPR 2022) found to matter most when distilling from few.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        # The labels that these transforms mix as well are of no use here.
+        self._mix = v2.RandomChoice([kind(num_classes=1) for kind in (v2.MixUp, v2.CutMix)])
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """uint8 `[n, 3, h, w]` → the same shape and dtype."""
+        if float(torch.rand(())) >= self.share:
+            return crops
+        nobody = torch.zeros(len(crops), dtype=torch.long, device=crops.device)
+        mixed: Tensor = self._mix(crops.float(), nobody)[0]
+        return mixed.round().to(torch.uint8)
+
+
 class SceneAugmentation:
     """A scene, its boxes and landmarks → another view of it.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
+from facecore.lifecycle.training.augmentation import Mixing
 from facecore.lifecycle.training.faces import FaceSplit
 from facecore.lifecycle.training.goals.losses import EmbeddedBatch, make_goal
 from facecore.lifecycle.training.module import TrainingModule
@@ -43,6 +44,7 @@ class EmbedderTraining(TrainingModule):
     ) -> None:
         super().__init__(plan, network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self._teacher = teacher if "distill" in plan.goals else None
+        self._mixing = Mixing(plan.mixed) if plan.mixed else None
         self._classifies = hasattr(network, "classify")
         self.goals = nn.ModuleDict(
             {
@@ -69,6 +71,8 @@ class EmbedderTraining(TrainingModule):
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         crops, labels = batch
+        if self._mixing is not None:
+            crops = self._mixing(crops)
         seen = self._look(crops, labels, None if self._teacher is None else self._teacher(crops))
         # Networks compute in the run's precision, losses in float32.
         with torch.autocast(self.device.type, enabled=False):

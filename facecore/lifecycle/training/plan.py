@@ -10,9 +10,17 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from facecore.errors import ConfigError
 
@@ -64,6 +72,8 @@ _LEARNING_RATES: Mapping[str, float] = {
     "adamw": 2e-3,
 }
 
+_MIXED = 0.5
+
 
 class TrainingPlan(BaseModel):
     """One training run. Two equal plans on one snapshot give the same model on a CPU.
@@ -84,6 +94,8 @@ class TrainingPlan(BaseModel):
         batches_per_epoch: steps that make an epoch; None goes once through the data.
         validation_limit: crops or scenes of the validation split looked at after each epoch.
         dropout: of models that have it; None leaves the model's own.
+        mix: share of the batches in which pictures are mixtures of two, only for `distill` alone;
+            None takes half of them there.
         gradient_clip: largest norm of the gradient; 0 does not clip.
         devices, strategy: as Lightning's Trainer takes them.
         threads: of torch in this process; 0 takes all usable cores.
@@ -115,6 +127,7 @@ class TrainingPlan(BaseModel):
     seed: int = Field(default=0, ge=0)
     dropout: float | None = Field(default=None, ge=0.0, lt=1.0)
     augmentation: AugmentationName = "light"
+    mix: float | None = Field(default=None, ge=0.0, le=1.0)
     gradient_clip: float = Field(default=5.0, ge=0.0)
     precision: PrecisionName = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -137,6 +150,19 @@ class TrainingPlan(BaseModel):
         if alone and len(goals) > 1:
             raise ValueError(f"{alone.pop()} cannot be combined with other goals")
         return dict(sorted(goals.items()))
+
+    @model_validator(mode="after")
+    def _mixtures_have_no_identity(self) -> Self:
+        if self.mix and set(self.goals) != {"distill"}:
+            raise ValueError("mix needs distill as the only goal: a mixture of two is nobody")
+        return self
+
+    @property
+    def mixed(self) -> float:
+        """The share of mixed batches in effect."""
+        if self.mix is None:
+            return _MIXED if set(self.goals) == {"distill"} else 0.0
+        return self.mix
 
     @property
     def rate(self) -> float:

@@ -30,6 +30,14 @@ def test_a_plan_needs_a_model_goals_and_data() -> None:
         make_plan({"model": "cnn", "goals": "distill"})
 
 
+def test_only_distillation_alone_mixes_faces() -> None:
+    assert make_plan(MINIMAL).mixed == 0.5
+    assert make_plan({**MINIMAL, "mix": 0}).mixed == 0.0
+    assert make_plan({**MINIMAL, "goals": "distill+arcface"}).mixed == 0.0
+    with pytest.raises(ConfigError, match="only goal"):
+        make_plan({**MINIMAL, "goals": "distill+arcface", "mix": 0.3})
+
+
 def test_goals_combine_with_weights() -> None:
     assert parse_goals("arcface + distill=0.5") == {"arcface": 1.0, "distill": 0.5}
     plan = make_plan({**MINIMAL, "goals": "triplet=2,softmax"})

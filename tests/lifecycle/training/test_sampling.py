@@ -98,6 +98,31 @@ def test_the_seed_decides_the_view(split: FaceSplit, level: augmentation.Augment
     assert any(different) == (level != "none")
 
 
+def test_mixtures_are_of_two_crops_and_the_seed_decides_them() -> None:
+    crops = torch.stack([torch.full((3, 16, 16), v, dtype=torch.uint8) for v in (0, 100, 250)])
+    mixing = augmentation.Mixing(1.0)
+    torch.manual_seed(3)
+    seen = [mixing(crops) for _ in range(8)]
+    torch.manual_seed(3)
+    assert all(torch.equal(one, mixing(crops)) for one in seen)
+    assert not any(torch.equal(one, crops) for one in seen)
+    for one in seen:
+        assert one.dtype == torch.uint8
+        assert one.shape == crops.shape
+        # The second of each pair is the crop before; the first one's is the last.
+        for own, other, mixed in zip(crops, crops.roll(1, 0), one, strict=True):
+            low, high = min(own.min(), other.min()), max(own.max(), other.max())
+            assert low <= mixed.min() <= mixed.max() <= high
+
+
+def test_a_share_of_the_batches_is_mixed() -> None:
+    crops = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    torch.manual_seed(0)
+    assert torch.equal(augmentation.Mixing(0.0)(crops), crops)
+    changed = sum(not torch.equal(augmentation.Mixing(0.5)(crops), crops) for _ in range(60))
+    assert 15 < changed < 45
+
+
 def test_mirrored_scenes_keep_boxes_and_landmarks_exact() -> None:
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
     image[:, 4, 7] = 255
