@@ -48,13 +48,14 @@ def delivered(dag_stores: Stores, pictures: dict[str, Portrait]) -> list[str]:
 def test_the_dags_do_the_main_job(
     dag_stores: Stores, delivered: list[str], run_dags: RunDags
 ) -> None:
-    ingested, extracted, reported = run_dags(
+    ingested, extracted, clustered, reported = run_dags(
         ("ingest_images", {"prefix": "door/"}),
         ("extract_faces", {}),
+        ("cluster_people", {"full": True}),
         # The photographs carry their own dates.
         ("report_analytics", {"start": "2000-01-01", "end": "2026-12-31"}),
     )
-    for outcome in (ingested, extracted, reported):
+    for outcome in (ingested, extracted, clustered, reported):
         assert outcome["state"] == "success", outcome["log"][-6000:]
     assert ingested["tasks"] == {
         "plan_shards": ["success"],
@@ -67,6 +68,7 @@ def test_the_dags_do_the_main_job(
         "shard.identify_shard": ["success"],
         "publish_faces": ["success"],
     }
+    assert clustered["tasks"] == {"cluster": ["success"]}
     _named_as_expected(dag_stores, delivered)
     _reported_as_found(dag_stores)
     secrets = [
