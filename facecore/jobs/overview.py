@@ -19,6 +19,7 @@ STAGES = {
     "validate": "Quality gate",
     "extract.shard": "Extract",
     "identify.shard": "Identify",
+    "cluster": "Cluster",
     "report": "Report",
 }
 

@@ -1,18 +1,14 @@
-"""Published reports, for the pages inside Airflow."""
+"""Published reports, and the quality gate's Data Docs, for the pages inside Airflow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import jinja2
-
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import reports, runs
+from facecore.stores.catalog import published, reports, runs
 
-_NEWEST = 200
 _NEWEST_DOCS = 20
 
 
@@ -26,30 +22,52 @@ class Entry:
     files: tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=1)
-def _stores() -> Stores:
-    return Stores()
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A page of what was published.
+
+    Attributes:
+        kinds: of reports, that there are any of.
+        more_before: id of the report to go on after; None: this is the last page.
+    """
+
+    reports: list[Entry]
+    validations: list[Entry]
+    kinds: list[str]
+    more_before: int | None
 
 
-def newest_reports(stores: Stores | None = None) -> str:
-    """A page that lists the newest 200 reports, and the newest validation results."""
-    stores = stores or _stores()
+def newest(
+    *,
+    kind: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
+    stores: Stores | None = None,
+) -> Published:
+    """Reports, newest first, and the newest validation results.
+
+    Args:
+        before: id of the last report of the page before.
+    """
+    stores = stores or Stores()
     zone = ZoneInfo(stores.settings.report.timezone)
     with stores.catalog.transaction() as tx:
-        found = reports.newest(tx, limit=_NEWEST)
+        made = None if before is None else published.made_at(tx, before)
+        after = None if before is None or made is None else (made, before)
+        found = published.newest(tx, kind=kind, before=after, limit=limit + 1)
         validated = runs.latest(tx, _NEWEST_DOCS, stage="validate")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("facecore.jobs"), autoescape=True, trim_blocks=True
-    )
-    return environment.get_template("reports.html.j2").render(
-        reports=[_report(one, zone) for one in found],
+        kinds = published.kinds(tx)
+    return Published(
+        reports=[_report(one, zone) for one in found[:limit]],
         validations=[_validation(one) for one in validated if one.counts.get("data_docs")],
+        kinds=kinds,
+        more_before=found[limit - 1].id if len(found) > limit else None,
     )
 
 
 def _report(report: reports.Report, zone: ZoneInfo) -> Entry:
     first = report.period_start.astimezone(zone).date()
-    last = (report.period_end.astimezone(zone) - timedelta(days=1)).date()
+    last = (report.period_end.astimezone(zone) - timedelta(microseconds=1)).date()
     days = f"{first}" if first == last else f"{first} to {last}"
     files = (("report", report.html_key), ("JSON", report.json_key))
     return Entry(days, report.kind, report.created_at, files)
@@ -71,4 +89,4 @@ def read_published(key: str, stores: Stores | None = None) -> bytes:
         ObjectMissing: there is no such file.
         KeyRefused: the key points elsewhere.
     """
-    return (stores or _stores()).objects.get("reports", key)
+    return (stores or Stores()).objects.get("reports", key)

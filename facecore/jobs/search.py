@@ -18,8 +18,8 @@ from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
 from facecore.stages.decode import Limits, decode
 from facecore.stages.identify import decide
-from facecore.stores.catalog import active, neighbours, people
-from facecore.types import Match
+from facecore.stores.catalog import active, estimates, neighbours, people
+from facecore.types import FaceCrops, Match
 
 # Several gallery faces of one person may come first; look at enough to fill the list of people.
 _FACES_PER_PERSON = 10
@@ -34,6 +34,14 @@ class FoundFace:
     match: Match
 
 
+@dataclass(frozen=True, slots=True)
+class SearchedPicture:
+    """What was found on a picture: its faces, best detection first, and their crops."""
+
+    faces: list[FoundFace]
+    crops: FaceCrops
+
+
 def search(
     context: RunContext, photo: Path, *, top_k: int | None = None, stores: Stores | None = None
 ) -> list[FoundFace]:
@@ -42,36 +50,65 @@ def search(
     Raises:
         UsageError: the file is missing or is not a usable picture.
     """
+    try:
+        data = photo.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{photo} cannot be read: {error.strerror}.") from error
+    return search_picture(context, data, name=str(photo), top_k=top_k, stores=stores).faces
+
+
+def search_picture(
+    context: RunContext,
+    data: bytes,
+    *,
+    name: str = "the picture",
+    everybody: bool = False,
+    top_k: int | None = None,
+    stores: Stores | None = None,
+) -> SearchedPicture:
+    """Every face of a picture in memory with its best matches; nothing of it is stored.
+
+    Args:
+        name: of the picture, for messages.
+        everybody: look at all faces that are somebody's, not only at enrolled ones. The
+            threshold is then the one for as many faces as there are.
+
+    Raises:
+        UsageError: it is not a usable picture.
+    """
     stores = stores or Stores()
-    wanted = stores.settings.identify
     with recorded(stores.catalog, context, "search") as run:
         limits = Limits(stores.settings.ingest.max_bytes, stores.settings.ingest.max_pixels)
         try:
-            pixels = decode(photo.read_bytes(), limits)
-        except OSError as error:
-            raise UsageError(f"{photo} cannot be read: {error.strerror}.") from error
+            pixels = decode(data, limits)
         except ImageRejected as rejected:
-            raise UsageError(f"{photo} cannot be used: {rejected}.") from rejected
+            raise UsageError(f"{name} cannot be used: {rejected}.") from rejected
 
-        def once() -> list[FoundFace]:
+        def once() -> SearchedPicture:
             chosen = champions(stores)
             run.models = chosen.names
             (found,) = extractor(stores, chosen).extract([pixels])
-            return _look_up(stores, chosen, found, top_k or wanted.top_k)
+            top = top_k or stores.settings.identify.top_k
+            return SearchedPicture(
+                _look_up(stores, chosen, found, top, everybody=everybody), found.crops
+            )
 
-        answers = while_models_change(once)
-        run.counts = {"faces": len(answers)}
-    return answers
+        searched = while_models_change(once)
+        run.counts = {"faces": len(searched.faces)}
+    return searched
 
 
 def _look_up(
-    stores: Stores, chosen: Champions, found: ExtractedImage, top_k: int
+    stores: Stores, chosen: Champions, found: ExtractedImage, top_k: int, *, everybody: bool
 ) -> list[FoundFace]:
-    """Compare all faces of a picture with one state of the gallery, under one embedder."""
+    """Compare all faces of a picture with one state of the catalogue, under one embedder."""
     wanted = stores.settings.identify
     with stores.catalog.transaction() as tx:
         active.pin(tx, chosen.embedder_row.id)
-        size = people.gallery_size(tx, chosen.embedder_row.id)
+        if everybody:
+            size = estimates.vectors(tx, chosen.embedder_row.id).value
+        else:
+            size = people.gallery_size(tx, chosen.embedder_row.id)
         threshold = threshold_for(chosen.embedder_row.calibration, wanted.target_fpir, size)
         answers = []
         for index in range(len(found)):
@@ -80,6 +117,7 @@ def _look_up(
                 chosen.embedder_row.id,
                 found.embeddings.vectors[index],
                 k=_FACES_PER_PERSON * top_k,
+                enrolled_only=not everybody,
             )
             answers.append(
                 FoundFace(

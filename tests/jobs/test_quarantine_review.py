@@ -141,21 +141,20 @@ def test_a_decision_needs_a_reason_and_an_image(stores, deliver):
     assert now(stores, image).status is ImageStatus.QUARANTINED
 
 
+def change(stores, statement, image_id):
+    with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+        cursor.execute("SET LOCAL facecore.acting = 'human'")
+        cursor.execute(statement, [image_id])
+
+
 def test_the_database_lets_nobody_else_out_of_the_quarantine(stores, deliver):
     image = deliver(one=flat(4))["one"]
-    with (
-        pytest.raises(ChangeRefused, match="cannot become accepted"),
-        stores.catalog.transaction() as tx,
-        tx.cursor() as cursor,
+    for statement, refusal in (
+        ("UPDATE image SET status = 'accepted' WHERE id = %s", "cannot become accepted"),
+        ("UPDATE quarantine_decision SET actor = 'eve' WHERE image_id <> %s", "only added to"),
     ):
-        cursor.execute("SET LOCAL facecore.acting = 'human'")
-        cursor.execute("UPDATE image SET status = 'accepted' WHERE id = %s", [image.id])
-    with (
-        pytest.raises(ChangeRefused, match="only added to"),
-        stores.catalog.transaction() as tx,
-        tx.cursor() as cursor,
-    ):
-        cursor.execute("UPDATE quarantine_decision SET actor = 'eve'")
+        with pytest.raises(ChangeRefused, match=refusal):
+            change(stores, statement, image.id)
 
 
 def test_pages_of_the_quarantine_by_reason(stores, deliver):

@@ -34,11 +34,20 @@ def rows(tx: Transaction, table: str) -> Count:
     return Count(max(int(known or 0), counted.value), exact=False)
 
 
+def vectors(tx: Transaction, model_version_id: int) -> Count:
+    """Vectors of a model version; none where it has no partition."""
+    partition = f"embedding_v{int(model_version_id)}"
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [partition])
+        known = cursor.fetchone() == (True,)
+    return rows(tx, partition) if known else Count(0)
+
+
 def matching(tx: Transaction, table: str, condition: str = "true") -> Count:
     """Rows that meet a condition an index answers; beyond `EXACT_UP_TO` a lower bound."""
     with tx.cursor() as cursor:
         cursor.execute(
-            f"SELECT count(*) FROM (SELECT FROM {table} WHERE {condition} LIMIT %s) AS some",
+            f"SELECT count(*) FROM (SELECT FROM {table} WHERE {condition} LIMIT %s) AS limited",
             [EXACT_UP_TO + 1],
         )
         (number,) = cursor.fetchone() or (0,)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from facecore.stores.catalog import estimates
+from facecore.errors import NotFound
+from facecore.stores.catalog import estimates, models
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.estimates import Count
 
@@ -153,11 +154,7 @@ def _to_extract(tx: Transaction) -> Count:
 
 
 def _faces(tx: Transaction) -> Count | None:
-    with tx.cursor() as cursor:
-        cursor.execute(
-            "SELECT c.relname FROM model_version AS m JOIN pg_class AS c "
-            "ON c.relname = 'embedding_v' || m.id AND c.relnamespace = 'facecore'::regnamespace "
-            "WHERE m.task = 'embed' AND m.state = 'active'"
-        )
-        row = cursor.fetchone()
-    return None if row is None else estimates.rows(tx, str(row[0]))
+    try:
+        return estimates.vectors(tx, models.active(tx, "embed").id)
+    except NotFound:
+        return None
