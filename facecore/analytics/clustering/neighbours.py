@@ -95,23 +95,25 @@ class NearestAbove:
                 place = np.minimum(place, len(columns) - 1)
                 mine = np.flatnonzero(columns[place] == own)
                 scores[torch.from_numpy(mine), torch.from_numpy(place[mine])] = -2.0
-            hits = scores >= self.floor
-            crowded = hits.sum(1) > self.k
-            if bool(crowded.any()):  # a full row would be as large as the block
-                hits[crowded] = False
-                rows = crowded.nonzero().squeeze(1)
-                top, at = scores[rows].topk(min(self.k, scores.shape[1]), dim=1)
-                full = (rows.repeat_interleave(at.shape[1]), at.flatten(), top.flatten())
-            else:
-                full = tuple(torch.zeros(0) for _ in range(3))  # type: ignore[assignment]
-            some = hits.nonzero()
-            parts = [
-                torch.cat([some[:, 0], full[0].to(some)]),
-                torch.cat([some[:, 1], full[1].to(some)]),
-                torch.cat([scores[hits], full[2].to(scores)]),
-            ]
-            rows_, at_, scores_ = (part.cpu().numpy() for part in parts)
-        return Neighbours(rows_.astype(np.int64), columns[at_], scores_.clip(-1, 1))
+            width = scores.shape[1]
+            flat = _where(scores >= self.floor)
+            rows = flat // width
+            crowded = torch.bincount(rows, minlength=len(scores)) > self.k
+            full = crowded.nonzero().squeeze(1)
+            if len(full):  # rows that are as long as the block
+                at = scores[full].topk(self.k, dim=1).indices
+                flat = flat[~crowded[rows]]
+                flat = torch.cat([flat, (full[:, None] * width + at).flatten()])
+            found = scores.view(-1)[flat]
+            places, values = flat.cpu().numpy(), found.cpu().numpy()
+        return Neighbours(places // width, columns[places % width], values.clip(-1, 1))
+
+
+def _where(hits: torch.Tensor) -> torch.Tensor:
+    """Places of the true values, row after row, int64 `[m]`; few are expected."""
+    if hits.device.type == "cpu":  # seven times as fast as torch's
+        return torch.from_numpy(np.flatnonzero(hits.numpy()))
+    return hits.view(-1).nonzero().squeeze(1)
 
 
 def nearest_above(
