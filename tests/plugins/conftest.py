@@ -74,7 +74,7 @@ def photos(downloads: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages_settings(
     platform: Platform, s3: S3Settings, mlflow_server: MlflowSettings, downloads: Path
 ) -> Settings:
@@ -91,7 +91,7 @@ def pages_settings(
     ).model_copy(update={"mlflow": mlflow_server.model_copy(update=names)})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stores(
     pages_settings: Settings, photos: dict[str, bytes], downloads: Path, tmp_path_factory
 ) -> Stores:
@@ -142,7 +142,7 @@ class Site:
         return str(httpx.post(f"{self.url}/auth/token", json=login).json()["access_token"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(platform: Platform, pages_settings: Settings, stores: Stores) -> Iterator[Site]:
     """Airflow's api-server with the plugin."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -213,9 +213,12 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(log.read_text()[-4000:])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The installed Chromium; where there is none, the one that Playwright has fetched."""
+    """The installed Chromium; where there is none, the one that Playwright has fetched.
+
+    Ends with its module: while it lives, this thread can run no event loop of its own.
+    """
     installed = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         # Root, as in containers, may not use Chromium's own sandbox.
