@@ -18,7 +18,7 @@ from typing import Any
 from facecore.errors import ContractMismatch, NotFound
 from facecore.lifecycle.thresholds import Calibration
 from facecore.stores.registry import CALIBRATION, WEIGHTS, ModelPackage, ModelVersionInfo
-from facecore.types import Contract
+from facecore.types import CROP_SIZE, Contract
 
 DETECTOR_WEIGHTS = "detector.safetensors"
 EMBEDDER_WEIGHTS = "embedder.safetensors"
@@ -154,6 +154,25 @@ def matcher_package(
     return _package(name, matcher, contract, files, evidence)
 
 
+def analysis_package(
+    name: str, network: Weights, evidence: Evidence, scratch: Path
+) -> ModelPackage:
+    """An autoencoder or forecaster as a version of the registered model `name`.
+
+    It stands for itself: no embedding depends on it, so nothing is made anew when it comes into
+    use.
+    """
+    from facecore.zoo.registry import spec
+
+    task = spec(network.model).task
+    contract = {"task": task, "model": network.model, "weights_sha256": network.sha256}
+    files = {
+        WEIGHTS: network.path,
+        CONTRACT: _write(scratch, f"{network.model}-contract", contract),
+    }
+    return _package(name, network, contract, files, evidence)
+
+
 def paired_with(
     detector: ModelVersionInfo,
     detector_files: Path,
@@ -239,7 +258,7 @@ def _package(
     files: Mapping[str, Path],
     evidence: Evidence,
 ) -> ModelPackage:
-    from facecore.lifecycle import pair_serving, serving
+    from facecore.lifecycle import serving
     from facecore.zoo.registry import spec
 
     about = spec(weights.model)
@@ -251,16 +270,14 @@ def _package(
     }
     if weights.source_sha256:
         facts["source_sha256"] = weights.source_sha256
-    pairs = about.task == "match"
-    served = "pyfunc_matcher.py" if pairs else "pyfunc_model.py"
-    image = _example_image()
+    served, signature, example = _served(about.task)
     return ModelPackage(
         name=name,
         files=files,
         contract=contract,
         python_model=Path(serving.__file__).with_name(served),
-        signature=pair_serving.signature() if pairs else serving.signature(about.task),
-        input_example={"first": image, "second": image} if pairs else {"image": image},
+        signature=signature,
+        input_example=example,
         description=evidence.card,
         requirements=tuple(f"{package}=={version(package)}" for package in _REQUIREMENTS),
         tags={**facts, **evidence.tags},
@@ -270,12 +287,31 @@ def _package(
     )
 
 
-def _example_image() -> bytes:
+def _served(task: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """What answers for models of a task: the pyfunc's file, its signature, a row of input."""
+    from facecore.lifecycle import analysis_serving, pair_serving, serving
+
+    image = _example_image()
+    match task:
+        case "match":
+            pair = {"first": image, "second": image}
+            return "pyfunc_matcher.py", pair_serving.signature(), pair
+        case "reconstruct":
+            row = analysis_serving.example(task, _example_image(CROP_SIZE))
+            return "pyfunc_autoencoder.py", analysis_serving.signature(task), row
+        case "forecast":
+            row = analysis_serving.example(task, image)
+            return "pyfunc_forecaster.py", analysis_serving.signature(task), row
+        case _:
+            return "pyfunc_model.py", serving.signature(task), {"image": image}
+
+
+def _example_image(side: int = 64) -> bytes:
     """A small picture nobody is on: it shows the form of a request and belongs to nobody."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(buffer, "JPEG", quality=80)
+    Image.linear_gradient("L").resize((side, side)).convert("RGB").save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 
