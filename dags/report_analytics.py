@@ -1,8 +1,14 @@
 """Activity report of a period, as self-contained HTML and JSON in the bucket `reports`.
 
-Runs every night for the day before, and on demand for any period: fill in *Start* and *End* in
-the trigger form. Back-filling (`airflow backfill create --dag-id report_analytics …`) builds
-the report of each past day. Re-running a period replaces its report with the same numbers.
+Runs every night for the day before; on Mondays (of the reports' timezone) also for the week
+before, with a second report that may be shared: without names or faces, and no number about
+fewer than `FACECORE_REPORT__K_ANONYMITY` people. On demand for any period: fill in *Start* and
+*End* in the trigger form. Back-filling (`airflow backfill create --dag-id report_analytics …`)
+builds the reports of past days and weeks. Building a period that is over again gives the same
+report.
+
+Each building task has a button *Report* that leads to its page. MLflow has a run per report, in
+the experiment `facecore-reports`, with its numbers and links to the report and to this run.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from airflow.sdk import Param, dag, task
 from _shared.assets import REPORTS
 from _shared.defaults import DAG_DEFAULTS, REPORTING
 from _shared.lineage import run_context
+from _shared.links import ReportLink, airflow_url, with_link
 
 
 @dag(
@@ -40,6 +47,13 @@ from _shared.lineage import run_context
             title="End",
             description="Last day of the period, included. Empty: same as the start.",
         ),
+        "share": Param(
+            False,
+            type="boolean",
+            title="Also for sharing",
+            description="A second report without names or faces, small numbers withheld. Of at "
+            "least 7 days that are over and overlap no other shared report.",
+        ),
     },
 )
 def report_analytics() -> None:
@@ -50,11 +64,26 @@ def report_analytics() -> None:
         from facecore.jobs import report
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
-        published = report.build(run_context(), moment, params["start"], params["end"])
+        published = report.build(
+            run_context(), moment, params["start"], params["end"], share=params["share"]
+        )
         outlet_events[REPORTS].extra = published
         return published
 
-    build_report()
+    @task(**REPORTING)
+    def build_week(params: dict[str, Any], dag_run: object) -> dict[str, Any]:
+        from facecore.jobs import report
+
+        moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
+        return {} if params["start"] else report.build_week(run_context(), moment)
+
+    @task(**REPORTING)
+    def record_reports(published: list[dict[str, Any]]) -> list[str]:
+        from facecore.jobs import report_tracking
+
+        return report_tracking.record(run_context(), published, airflow_url())
+
+    record_reports([with_link(build_report(), ReportLink()), with_link(build_week(), ReportLink())])
 
 
 report_analytics()

@@ -171,6 +171,36 @@ class ReportSettings(BaseModel):
 
     top_people: int = 12
     timezone: TimeZone = "UTC"
+    k_anonymity: int = Field(
+        default=5, ge=2, description="fewest people a number of a shared report may be about"
+    )
+    visit_gap_minutes: int = Field(
+        default=30, ge=1, description="unseen for longer, a person's visit is over"
+    )
+
+
+class DriftSettings(BaseModel):
+    """When a change of the data or of the models' work is an alert."""
+
+    period_days: int = Field(default=7, ge=1, description="days that are looked at")
+    reference_days: int = Field(default=28, ge=1, description="days before, to compare with")
+    min_samples: int = Field(
+        default=100, ge=30, description="fewer values on either side are not compared"
+    )
+    max_samples: int = Field(default=2000, ge=100, description="rows per two-sample test and side")
+    psi: float = Field(default=0.25, gt=0.0, description="population stability index from which on")
+    auc: float = Field(
+        default=0.65, gt=0.5, lt=1.0, description="of telling the two periods apart, from which on"
+    )
+    score_shift: float = Field(
+        default=0.05, gt=0.0, description="of an impostor score's quantile, from which on"
+    )
+    alpha: float = Field(
+        default=0.001, gt=0.0, lt=0.5, description="chance of a false alert per measure"
+    )
+    canary_tolerance: float = Field(
+        default=0.01, gt=0.0, lt=1.0, description="cosine distance of a canary from what it was"
+    )
 
 
 class TrainingSettings(BaseModel):
@@ -200,6 +230,7 @@ class Settings(BaseSettings):
     identify: IdentifySettings = IdentifySettings()
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
+    drift: DriftSettings = DriftSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property

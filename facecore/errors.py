@@ -17,6 +17,7 @@
     ├── SnapshotDamaged            an object of a dataset snapshot is missing or altered
     ├── TrainingDiverged           a loss became NaN or infinite; says where
     ├── QualityGateFailed          a whole batch looks broken; carries statistics
+    ├── DriftFound                 data, scores or vectors are not what they were; carries evidence
     ├── PromotionRefused           a model version cannot, or must not, come into use
     ├── NotFound                   a named person, model, shard, report … does not exist
     ├── PlatformError              a part of the embedded platform failed
@@ -222,6 +223,20 @@ class QualityGateFailed(FacecoreError):
         self.statistics = dict(statistics)
         self.failed = dict(failed)
         self.data_docs = data_docs
+
+
+class DriftFound(FacecoreError):
+    """Data, scores or vectors are not what they were.
+
+    `evidence` maps `subject: measure` to its numbers, `report` is the key of their page.
+    """
+
+    def __init__(
+        self, message: str, *, evidence: Mapping[str, Any], report: str, remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.evidence = dict(evidence)
+        self.report = report
 
 
 class PromotionRefused(FacecoreError):

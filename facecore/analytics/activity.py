@@ -13,8 +13,10 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from facecore.analytics import presence
 from facecore.analytics.activity_report import (
     ActivityReport,
+    Before,
     Bin,
     HeatRow,
     Histogram,
@@ -63,15 +65,20 @@ def summarise(
     period: Period,
     image_metrics: Sequence[Metric],
     face_metrics: Sequence[Metric],
-    generated_at: datetime,
+    counted_at: datetime | None,
     code_version: str,
+    visit_gap_s: int,
+    before: Before | None = None,
 ) -> ActivityReport:
     """Turn the catalogue's counts into a report.
 
     Args:
-        frames: what `stores.catalog.activity.read_activity` returned for the same period,
-            metrics and score edges.
-        generated_at: with a UTC offset; the only value that is not a function of the data.
+        frames: what `stores.catalog.activity.read_activity` and
+            `stores.catalog.presence.read_presence` returned for the same period, metrics, score
+            edges and gap between visits.
+        counted_at: with a UTC offset, for a period that is not over; otherwise None, so that
+            everything is a function of the data.
+        before: of the period before, see `compared`.
 
     Raises:
         ShapeError: a frame or column is missing.
@@ -113,8 +120,10 @@ def summarise(
         ),
         heat=_heat(rows["hours"], period),
         people=tuple(_person(row, zone) for row in rows["people"]),
+        presence=presence.summarise(frames, period, visit_gap_s),
+        before=before,
         lineage=Lineage(
-            generated_at.astimezone(UTC).isoformat(timespec="seconds"),
+            counted_at.astimezone(UTC).isoformat(timespec="seconds") if counted_at else None,
             code_version,
             tuple(
                 ModelUsed(
@@ -134,6 +143,28 @@ def summarise(
         ),
         known_from=_iso(extent["first_at"], zone),
         known_to=_iso(extent["last_at"], zone),
+    )
+
+
+def compared(frames: Mapping[str, pd.DataFrame], period: Period) -> Before:
+    """What `stores.catalog.activity.read_totals` returned for a period, to compare with.
+
+    Raises:
+        ShapeError: a frame or column is missing.
+    """
+    rows = {name: _rows(frames, name) for name in ("totals", "sources", "outcomes")}
+    (totals,) = rows["totals"]
+    faces = {"accept": 0, "review": 0, "unknown": 0}
+    for row in rows["outcomes"]:
+        if row["outcome"] is not None:
+            faces[row["outcome"]] += int(row["faces"])
+    return Before(
+        period.start.isoformat(),
+        period.end.isoformat(),
+        **{k: int(totals[k]) for k in ("sightings", "images", "quarantined", "faces", "people")},
+        accept=faces["accept"],
+        compared=sum(faces.values()),
+        sources=tuple(row["source"] for row in rows["sources"] if row["source"] is not None),
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from facecore.analytics.metrics import Limit
 from facecore.analytics.period import Period
 
-SCHEMA = "facecore.report.activity/1"
+if TYPE_CHECKING:
+    from facecore.analytics.presence import Presence
+
+SCHEMA = "facecore.report.activity/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +190,29 @@ class RunsUsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
-    """Where the numbers come from."""
+class Before:
+    """The same numbers of the period of equal length right before, for comparison."""
 
-    generated_at: str
+    start: str
+    end: str
+    sightings: int
+    images: int
+    quarantined: int
+    faces: int
+    people: int
+    accept: int
+    compared: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where the numbers come from.
+
+    `counted_at` is None for a period that was over: counting it again gives the same document.
+    """
+
+    counted_at: str | None
     code_version: str
     models: tuple[ModelUsed, ...]
     runs: tuple[RunsUsed, ...]
@@ -214,6 +237,8 @@ class ActivityReport:
     thresholds: tuple[Threshold, ...]
     heat: tuple[HeatRow, ...]
     people: tuple[PersonSeen, ...]
+    presence: Presence
+    before: Before | None
     lineage: Lineage
     known_from: str | None = None
     known_to: str | None = None

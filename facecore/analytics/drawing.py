@@ -157,13 +157,13 @@ def rows(
 def heat_map(
     x_names: Sequence[str],
     y_names: Sequence[str],
-    values: Sequence[Sequence[int]],
+    values: Sequence[Sequence[int | None]],
     palette: Palette,
     *,
     what: str,
     x_title: str,
 ) -> Figure:
-    """Counts as colour; the first row on top."""
+    """Counts as colour; the first row on top. None leaves a hole."""
     steps = len(palette.heat) - 1
     return figure(
         [
@@ -174,6 +174,7 @@ def heat_map(
                 customdata=[[f"{day}, {hour}" for hour in x_names] for day in y_names],
                 colorscale=[[i / steps, colour] for i, colour in enumerate(palette.heat)],
                 zmin=0,
+                zmax=max([value or 0 for row in values for value in row] or [0]) or 1,
                 xgap=2,
                 ygap=2,
                 hovertemplate="%{customdata}<br><b>%{z:,}</b> " + what + "<extra></extra>",

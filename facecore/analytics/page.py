@@ -6,13 +6,16 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.resources import files
 
 import jinja2
 
 from facecore.analytics import wording
-from facecore.analytics.drawing import Cell
+from facecore.analytics.drawing import Cell, Chart
 from facecore.analytics.theme import FONT, PALETTES
+
+_SIXTHS = {"wide": 6, "half": 3, "small": 2}
 
 
 def environment() -> jinja2.Environment:
@@ -45,6 +48,22 @@ def css() -> str:
         f":root{{--font:{FONT};{variables(names, 0)}}}\n"
         f"@media screen and (prefers-color-scheme:dark){{:root{{{variables(names, 1)}}}}}\n"
         + resource("report.css")
+    )
+
+
+def without_holes(charts: Iterable[Chart]) -> tuple[Chart, ...]:
+    """Widen charts that would leave a hole at the end of a row of the grid."""
+    rows: list[list[Chart]] = [[]]
+    for chart in charts:
+        if sum(_SIXTHS[one.width] for one in rows[-1]) + _SIXTHS[chart.width] > 6:
+            rows.append([])
+        rows[-1].append(chart)
+    return tuple(
+        chart
+        if sum(_SIXTHS[one.width] for one in row) == 6
+        else replace(chart, width={1: "wide", 2: "half", 3: "small"}[len(row)])
+        for row in rows
+        for chart in row
     )
 
 

@@ -55,6 +55,13 @@ class Period:
         """The moment after the last one, on the wall clock of the timezone (naive)."""
         return self.end.astimezone(_zone(self.timezone)).replace(tzinfo=None)
 
+    def before(self) -> Period:
+        """The period of as many days right before."""
+        days = (self.local_end.date() - self.local_start.date()).days or 1
+        first = self.local_start.date() - timedelta(days=days)
+        earlier = Period.days(first, days, self.timezone)
+        return Period(earlier.start, self.start, self.timezone)
+
     @property
     def bin_unit(self) -> BinUnit:
         """How fine the time axes are: hours up to 3 days, days up to 400, then months."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from facecore.analytics import charts, page, wording
+from facecore.analytics import charts, page, presence_charts, wording
 from facecore.analytics.activity_report import ActivityReport
 from facecore.analytics.drawing import Cell, Chart
+from facecore.analytics.presence import Trend
+from facecore.analytics.section import Section
 from facecore.analytics.summary import sentences
 from facecore.analytics.theme import PALETTES, template
 from facecore.analytics.thumbnails import data_uri
@@ -37,17 +39,11 @@ class Card:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Charts under one heading; `text` says why there is none."""
-
-    id: str
-    title: str
-    text: str
-    charts: tuple[Chart, ...]
-
-
-def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> Rendered:
+def render(
+    report: ActivityReport,
+    crops: Mapping[int, Crop] | None = None,
+    more: Sequence[Section] = (),
+) -> Rendered:
     """HTML and JSON of a report; the same inputs give the same bytes.
 
     The HTML loads nothing from anywhere: Plotly's script (4.8 MB) and the thumbnails are inside,
@@ -56,12 +52,16 @@ def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> R
     Args:
         crops: face id → uint8 RGB `[112, 112, 3]` for `report.people`; a missing one shows
             initials. Pictures are in the HTML only, never in the JSON.
+        more: further sections, shown after the report's own.
 
     Raises:
         ShapeError: a crop has the wrong shape.
     """
     summary = sentences(report)
-    sections = () if report.is_empty else _sections(report)
+    sections = () if report.is_empty else tuple(
+        replace(section, charts=page.without_holes(section.charts))
+        for section in (*_sections(report), *more)
+    )  # fmt: skip
     figures = {
         chart.id: {palette.name: chart.draw(palette) for palette in PALETTES}
         for section in sections
@@ -84,9 +84,14 @@ def render(report: ActivityReport, crops: Mapping[int, Crop] | None = None) -> R
         heights={key: drawn["light"]["layout"]["height"] for key, drawn in figures.items()},
         script_hashes=[page.csp_hash(script) for script in scripts],
         data=Markup(page.inside_script(data)) if figures else None,  # noqa: S704 - escaped there
+        pictures={
+            section.id: [data_uri(picture.crop) for picture in section.pictures]
+            for section in sections
+        },
         words=wording,
     )  # fmt: skip
-    return Rendered(html, report.as_json(summary=list(summary)))
+    numbers = {section.id: section.numbers for section in sections if section.numbers}
+    return Rendered(html, report.as_json(summary=list(summary), sections=numbers))
 
 
 def _cards(report: ActivityReport) -> tuple[Card, ...]:
@@ -109,42 +114,64 @@ def _cards(report: ActivityReport) -> tuple[Card, ...]:
 
 
 def _sections(report: ActivityReport) -> tuple[Section, ...]:
-    totals = report.totals
+    totals, presence = report.totals, report.presence
     searched = sum(report.faces_per_image)
     images = [charts.arrivals(report), charts.sources(report), charts.statuses(report)]
     if totals.quarantined:
-        images.append(charts.reasons(report))
+        images += [charts.reasons(report), presence_charts.quarantine_trend(report)]
     images.append(charts.duplicates(report))
     faces = [charts.faces_per_image(report), *_measured(report, "face")] if totals.faces else []
     recognised = [charts.outcomes(report)] if totals.compared else []
     if report.scores:
         recognised.append(charts.scores(report))
+        recognised += _trends(report, presence.scores, "score", 4)
     return (
         Section("images", "Images", "" if totals.quarantined else "No image was quarantined.",
                 tuple(images)),
         Section("image-quality", "Image quality",
                 "" if _measured(report, "image") else "No image of this period was measured.",
-                _measured(report, "image")),
+                (*_measured(report, "image"), *_trends(report, presence.image_trends, "image", 0))),
         Section("faces", "Faces",
                 "" if faces else f"No face was found in the {searched:,} images searched.",
-                tuple(faces)),
+                (*faces, *_trends(report, presence.face_trends, "face", 2)) if faces else ()),
         Section("recognition", "Recognition",
                 "" if recognised else "No face was compared with a gallery. Enrol people to have "
                 "their faces recognised.",
                 tuple(recognised)),
-        Section("when", "Time of the week", "", (charts.heat(report),)),
+        _visits(report),
+        Section("when", "Time of the week", "", (
+            charts.heat(report),
+            *(presence_charts.source_heat(i, one) for i, one in enumerate(presence.heats, 1)
+              if len(presence.heats) > 1),
+        )),
     )  # fmt: skip
+
+
+def _visits(report: ActivityReport) -> Section:
+    presence = report.presence
+    if not presence.people:
+        return Section("visits", "Visits", "Nobody was recognised, so there are no visits.")
+    made = [presence_charts.newcomers(report), *presence_charts.frequency(presence)]
+    if presence.visits > presence.seen_once:
+        made.append(presence_charts.dwell(presence))
+    made.append(presence_charts.stays(presence))
+    if presence.pairs:
+        made += [presence_charts.company(presence), presence_charts.companions(presence)]
+    text = "" if presence.pairs else "No picture shows two people who were recognised."
+    return Section("visits", "Visits and company", text, tuple(made))
+
+
+def _trends(
+    report: ActivityReport, found: Sequence[Trend], what: str, colour: int
+) -> tuple[Chart, ...]:
+    """Those with at least two points; one point is no trend."""
+    return tuple(
+        presence_charts.trend(report, one, what, colour)
+        for one in found
+        if sum(value is not None for value in one.q50) > 1
+    )
 
 
 def _measured(report: ActivityReport, what: str) -> tuple[Chart, ...]:
     histograms = report.image_quality if what == "image" else report.face_quality
-    return _filling_rows([charts.quality(one, what) for one in histograms if one.measured])
-
-
-def _filling_rows(made: list[Chart]) -> tuple[Chart, ...]:
-    """Widen the last small charts, so that rows of three leave no hole."""
-    rest = sum(chart.width == "small" for chart in made) % 3
-    if not rest:
-        return tuple(made)
-    wider = {1: "wide", 2: "half"}[rest]
-    return (*made[:-rest], *(replace(chart, width=wider) for chart in made[-rest:]))
+    return page.without_holes(charts.quality(one, what) for one in histograms if one.measured)

@@ -1,7 +1,8 @@
-"""The report in three to five sentences."""
+"""The report in a few sentences: what happened, and what changed."""
 
 from __future__ import annotations
 
+from facecore.analytics import change
 from facecore.analytics.activity_report import ActivityReport
 from facecore.analytics.wording import (
     WEEKDAYS,
@@ -16,18 +17,19 @@ from facecore.analytics.wording import (
 def sentences(report: ActivityReport) -> tuple[str, ...]:
     """What happened, for someone who reads nothing else."""
     if report.is_empty:
-        return _empty(report)
+        return (*_empty(report), *change.sentences(report))
     said = (_delivered(report), _quarantined(report), _found(report), _identified(report))
-    return tuple(one for one in (*said, _busiest(report)) if one)
+    rest = (_newcomers(report), _busiest(report), *change.sentences(report))
+    return tuple(one for one in (*said, *rest) if one)
 
 
 def _empty(report: ActivityReport) -> tuple[str, ...]:
     first = f"No image was captured in this period: {report.period.describe()}."
     if report.known_from is None or report.known_to is None:
-        return (first, "The catalogue holds no image at all yet.")
+        return (first, "The catalogue holds no earlier image either.")
     return (
         first,
-        f"The catalogue holds images captured from {report.known_from[:10]} to "
+        f"The catalogue holds earlier images, captured from {report.known_from[:10]} to "
         f"{report.known_to[:10]}.",
     )
 
@@ -106,6 +108,18 @@ def _identified(report: ActivityReport) -> str:
     if totals.not_compared:
         said += f"; {totals.not_compared:,} were not compared"
     return f"{said}."
+
+
+def _newcomers(report: ActivityReport) -> str:
+    presence = report.presence
+    if not presence.people:
+        return ""
+    new = "none" if not presence.newcomers else f"{presence.newcomers:,}"
+    return (
+        f"{count(presence.visits, 'visit')} by {count(presence.people, 'person', 'people')} "
+        f"{'was' if presence.visits == 1 else 'were'} seen; {new} of them had never been seen "
+        "before."
+    )
 
 
 def _busiest(report: ActivityReport) -> str:

@@ -106,3 +106,14 @@ def compact(value: float) -> str:
         if abs(value) >= 10 * size or (abs(value) >= size and sign == "M"):
             return f"{value / size:.3g}{sign}"
     return number(value)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for reading: `40 s`, `12 min`, `1 h 30 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"

@@ -21,6 +21,7 @@ from facecore.cli import (
     people,
     platform,
     train,
+    watch,
     work,
 )
 from facecore.cli.output import words
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 platform.add_to(app)
 work.add_to(app)
+watch.add_to(app)
 people.add_to(app)
 clustering.add_to(app)
 models.add_to(app)

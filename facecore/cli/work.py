@@ -98,6 +98,13 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Also write the HTML and JSON into this folder.")
     ] = None,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share",
+            help="Also build a report without names or faces, with small numbers withheld.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build the activity report of a period (yesterday by default)."""
@@ -105,7 +112,9 @@ def report(
 
     from facecore.jobs import report as job
 
-    published = job.build(command_context("report"), datetime.now(UTC), start, end, out=out)
+    published = job.build(
+        command_context("report"), datetime.now(UTC), start, end, share=share, out=out
+    )
     _tell("Report", published, json)
 
 

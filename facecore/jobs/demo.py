@@ -17,6 +17,7 @@ from facecore.jobs.demo_sets import DemoSet, dataset_set, folder_set, sample_set
 from facecore.jobs.enroll import Enrolment, enroll
 from facecore.jobs.lineage import command_context
 from facecore.jobs.local_platform import Say, start
+from facecore.jobs.report import KIND
 from facecore.jobs.stores import Stores
 from facecore.jobs.upload import upload
 from facecore.local.airflow_client import AirflowClient, DagRun
@@ -182,7 +183,7 @@ def _period(stores: Stores, chosen: DemoSet) -> tuple[date, date]:
 
 def _newest_report(client: AirflowClient, stores: Stores) -> str:
     with stores.catalog.transaction() as tx:
-        (newest,) = reports.newest(tx, limit=1)
+        (newest,) = reports.newest(tx, KIND, limit=1)
     return f"{client.url}/facecore/reports/{newest.html_key}"
 
 

@@ -5,7 +5,8 @@ Each knows what to enrol, what to deliver, and how to judge the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from mimetypes import guess_type
@@ -24,9 +25,10 @@ from facecore.lifecycle.main_face import main_face
 from facecore.samples import comparison
 from facecore.samples.folders import FolderSet, ProbeResult, accuracy, read_folder
 from facecore.samples.lfw import lfw
+from facecore.samples.report_truth import compare_report
 from facecore.samples.stream import SampleSet, simulate
 from facecore.stages.identify import identify
-from facecore.stores.catalog import faces, models, people
+from facecore.stores.catalog import faces, models, people, reports
 from facecore.stores.catalog.findings import Finding
 from facecore.types import Detections, Match
 
@@ -81,7 +83,7 @@ def sample_set(cache: Path) -> DemoSet:
         central_face=False,
         deliveries=deliveries,
         days=(last - timedelta(days=sample.truth.days - 1), last),
-        judge=lambda _, found: judge_sample(sample, found),
+        judge=lambda stores, found: judge_sample(sample, found, newest_report(stores)),
     )
 
 
@@ -119,8 +121,20 @@ def folder_set(path: Path, name: str = "") -> DemoSet:
     )
 
 
-def judge_sample(sample: SampleSet, found: Sequence[Finding]) -> Judged:
-    """The stream's ground truth against what the platform found."""
+def newest_report(stores: Stores) -> dict[str, Any] | None:
+    """The numbers of the activity report that was published last, if there is one."""
+    with stores.catalog.transaction() as tx:
+        newest = reports.newest(tx, "activity", limit=1)
+    if not newest:
+        return None
+    found: dict[str, Any] = json.loads(stores.objects.get("reports", newest[0].json_key))
+    return found
+
+
+def judge_sample(
+    sample: SampleSet, found: Sequence[Finding], report: Mapping[str, Any] | None = None
+) -> Judged:
+    """The stream's ground truth against what the platform found, and what its report says."""
     result = comparison.compare(
         sample.truth,
         (
@@ -138,8 +152,11 @@ def judge_sample(sample: SampleSet, found: Sequence[Finding]) -> Judged:
             for finding in found
         ),
     )
+    of_report = () if report is None else compare_report(sample.truth, report)
     return Judged(
-        result.ok, [asdict(row) for row in result.rows], [*result.wrong, *sample.truth.notes]
+        result.ok and all(row.ok for row in of_report),
+        [asdict(row) for row in (*result.rows, *of_report)],
+        [*result.wrong, *sample.truth.notes],
     )
 
 

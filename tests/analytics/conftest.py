@@ -14,14 +14,17 @@ import pandas as pd
 import pytest
 
 from facecore.analytics.activity import summarise
-from facecore.analytics.activity_report import ActivityReport
+from facecore.analytics.activity_report import ActivityReport, Before
 from facecore.analytics.metrics import face_metrics, image_metrics
 from facecore.analytics.period import Period
 from facecore.config import GateSettings
 
 HOSTILE = "<script>alert('source')</script>"
 HOSTILE_PERSON = 'Eve "</script><img src=x onerror=alert(1)>'
-GENERATED = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+BEFORE = Before(
+    "2026-02-25T00:00:00+01:00", "2026-03-01T00:00:00+01:00", sightings=30, images=25,
+    quarantined=1, faces=10, people=2, accept=5, compared=10, sources=("gate", "old gate"),
+)  # fmt: skip
 
 
 def frame(columns: str, *rows: tuple[object, ...]) -> pd.DataFrame:
@@ -96,6 +99,35 @@ def frames() -> dict[str, pd.DataFrame]:
             "stage code_version runs run_ids",
             ("ingest", "0.1.0+abc", 2, ["run-1", "run-2"]),
         ),
+        "presence": frame("people newcomers visits seen_once crowded", (2, 1, 5, 2, 0)),
+        "newcomers": frame("bin newcomers returning", (day[0], 1, 1), (day[2], 0, 1)),
+        "visits_per_person": frame("bucket people", (2, 1), (3, 1)),
+        "days_per_person": frame("bucket people", (1, 1), (2, 1)),
+        "companions": frame("bucket people", (1, 2)),
+        "dwell": frame("bucket visits people", (0, 1, 1), (3, 2, 2)),
+        "stays": frame(
+            "source stays people seen_once median_s p90_s",
+            ("gate", 3, 2, 1, 600.0, 1500.0),
+            (HOSTILE, 2, 1, 2, None, None),
+        ),
+        "pairs": frame("a a_label b b_label images", (7, "Ada Lovelace", 9, HOSTILE_PERSON, 2)),
+        "source_hours": frame(
+            "source weekday hour images faces", ("gate", 7, 9, 12, 5), (HOSTILE, 2, 17, 5, 8)
+        ),
+        "quarantine_trend": frame("bin images quarantined", (day[0], 15, 1), (day[2], 5, 3)),
+        "image_trend": frame(
+            "bin metric n q25 q50 q75",
+            (day[0], "sharpness", 15, 0.7, 0.9, 1.1),
+            (day[2], "sharpness", 5, 0.5, 0.6, 0.8),
+            (day[0], "brightness", 15, 90.0, 100.0, 110.0),
+        ),
+        "face_trend": frame("bin metric n q25 q50 q75", (day[0], "score", 7, 0.4, 0.5, 0.6)),
+        "score_trend": frame(
+            "bin accepted n q25 q50 q75",
+            (day[0], True, 6, 0.6, 0.7, 0.8),
+            (day[2], True, 1, 0.65, 0.65, 0.65),
+            (day[2], False, 4, 0.1, 0.2, 0.25),
+        ),
     }
 
 
@@ -104,7 +136,9 @@ def empty_frames(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     none = {name: one.iloc[:0] for name, one in frames.items()}
     totals = frames["totals"].copy()
     totals[:] = 0
-    return none | {"totals": totals, "extent": frames["extent"]}
+    presence = frames["presence"].copy()
+    presence[:] = 0
+    return none | {"totals": totals, "extent": frames["extent"], "presence": presence}
 
 
 @pytest.fixture
@@ -117,8 +151,10 @@ def report_of(period: Period) -> Callable[[dict[str, pd.DataFrame]], ActivityRep
             period=period,
             image_metrics=image_metrics(GateSettings()),
             face_metrics=face_metrics(0.6),
-            generated_at=GENERATED,
+            counted_at=None,
             code_version="0.1.0+abc",
+            visit_gap_s=1800,
+            before=BEFORE,
         )
 
     return made

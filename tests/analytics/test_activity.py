@@ -14,7 +14,7 @@ from facecore.errors import ShapeError
 
 def test_json_holds_exactly_the_planted_numbers(report: ActivityReport, hostile) -> None:
     numbers = json.loads(report.as_json())
-    assert numbers["schema"] == "facecore.report.activity/1"
+    assert numbers["schema"] == "facecore.report.activity/2"
     assert numbers["period"] == {
         "start": "2026-03-01T00:00:00+01:00",
         "end": "2026-03-05T00:00:00+01:00",

@@ -186,7 +186,7 @@ def test_empty_period_is_a_plain_page_that_says_so(empty_report: ActivityReport,
     page = read(rendered.html)
     text = " ".join(page.texts)
     assert "No images in this period" in text
-    assert "images captured from 2026-03-03 to 2026-03-03" in text
+    assert "earlier images, captured from 2026-03-03 to 2026-03-03" in text
     assert not page.all("script")
     assert not page.all("figure")
     assert json.loads(rendered.json)["totals"]["images"] == 0
@@ -220,11 +220,13 @@ def test_short_long_and_huge_periods_render(frames, read, days: int, factor: int
         frames["sources"][name] *= factor
     frames["arrivals"] = frames["arrivals"][inside]
     frames["outcomes"] = frames["outcomes"][frames["outcomes"]["bin"] < period.local_end]
-    weekdays = frames["hours"]["weekday"].isin(list(period.weekdays()))
-    frames["hours"] = frames["hours"][weekdays]
+    for name in ("hours", "source_hours"):
+        frames[name] = frames[name][frames[name]["weekday"].isin(list(period.weekdays()))]
+    for name in ("newcomers", "quarantine_trend", "image_trend", "face_trend", "score_trend"):
+        frames[name] = frames[name][frames[name]["bin"] < period.local_end]
     report = summarise(
         frames, period=period, image_metrics=image_metrics(GateSettings()),
-        face_metrics=face_metrics(0.6), generated_at=period.end, code_version="0.1.0",
+        face_metrics=face_metrics(0.6), counted_at=None, code_version="0.1.0", visit_gap_s=1800,
     )  # fmt: skip
     page = read(render(report).html)
     title = f"Images per source and {period.bin_unit}"

@@ -15,8 +15,13 @@ def test_summary_states_the_numbers(report: ActivityReport) -> None:
         "15 faces were found in 8 of 12 images searched (66.7 %).",
         "Of 12 compared faces, 7 (58.3 %) were recognised as 2 different people, 1 needs a human's "
         "look and 4 stay unknown; 3 were not compared.",
+        "5 visits by 2 people were seen; 1 of them had never been seen before.",
         "The busiest day was Sun 1 Mar 2026 with 17 images; most faces in one hour of the week "
         "came on Tuesdays, 17–18 h (8).",
+        "Compared with the 4 days before: 20 images instead of 25 (−20 %); 15 faces instead of "
+        "10; 2 recognised people, as before.",
+        "20.0 % of the images were quarantined, 4.0 % before.",
+        "58.3 % of the compared faces were recognised, 50.0 % before.",
     )
 
 
@@ -46,5 +51,5 @@ def test_one_of_everything_is_singular(report: ActivityReport) -> None:
 
 
 def test_empty_period_with_an_empty_catalogue(empty_report: ActivityReport) -> None:
-    said = sentences(replace(empty_report, known_from=None, known_to=None))
-    assert said[-1] == "The catalogue holds no image at all yet."
+    said = sentences(replace(empty_report, known_from=None, known_to=None, before=None))
+    assert said[-1] == "The catalogue holds no earlier image either."

@@ -72,7 +72,7 @@ def read_activity(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFra
 
         - `totals` (1 row): sightings, images, near_duplicates, stored, accepted, quarantined,
           extracted, erased, faces, people
-        - `extent` (1 row): first_at, last_at of everything sighted, ever
+        - `extent` (1 row): first_at, last_at of everything sighted before the period's end
         - `sources`: source, sightings, images, quarantined, faces
         - `arrivals`: bin, source, sightings, images
         - `reasons`: code, images
@@ -87,6 +87,27 @@ def read_activity(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFra
         - `models`: id, task, name, version, contract, weights_sha256, faces
         - `runs`: stage, code_version, runs, run_ids (at most 20 of them)
     """
+    with tx.cursor() as cursor:
+        values = _prepare(cursor, query)
+        frames = {name: _frame(cursor, sql, values) for name, sql in _QUERIES.items()}
+        frames["image_quality"] = _histogram(cursor, _IMAGES, _IMAGE_VALUE, query.image_bins)
+        frames["face_quality"] = _histogram(cursor, _FACES, _FACE_VALUE, query.face_bins)
+    return frames
+
+
+def read_totals(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFrame]:
+    """Only `totals`, `sources` and `outcomes`, for comparing with the period before.
+
+    What it prepares is replaced by a following `read_activity` in the same transaction.
+    """
+    wanted = ("totals", "sources", "outcomes")
+    with tx.cursor() as cursor:
+        values = _prepare(cursor, query)
+        return {name: _frame(cursor, _QUERIES[name], values) for name in wanted}
+
+
+def _prepare(cursor: Any, query: ActivityQuery) -> dict[str, Any]:
+    """Pin the snapshot and make the temporary tables; returns the values to bind."""
     values: dict[str, Any] = {
         "start": query.start,
         "end": query.end,
@@ -99,14 +120,10 @@ def read_activity(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFra
         "faces_cap": query.faces_cap,
         "runs_named": RUNS_NAMED,
     }
-    with tx.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        for statement in _PREPARE:
-            cursor.execute(statement, values)
-        frames = {name: _frame(cursor, sql, values) for name, sql in _QUERIES.items()}
-        frames["image_quality"] = _histogram(cursor, _IMAGES, _IMAGE_VALUE, query.image_bins)
-        frames["face_quality"] = _histogram(cursor, _FACES, _FACE_VALUE, query.face_bins)
-    return frames
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    for statement in _PREPARE:
+        cursor.execute(statement, values)
+    return values
 
 
 def _frame(cursor: Any, sql: str, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -220,7 +237,7 @@ _QUERIES = {
         WHERE s.is_first""",
     "extent": """
         SELECT min(captured_at) AS first_at, max(captured_at) AS last_at
-        FROM sighting WHERE source <> %(enrolment)s""",
+        FROM sighting WHERE source <> %(enrolment)s AND captured_at < %(end)s""",
     "sources": f"""
         WITH ranked AS ({_RANKED_SOURCES}),
         seen AS (

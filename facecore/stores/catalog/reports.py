@@ -7,6 +7,10 @@ from datetime import datetime
 
 from facecore.stores.catalog.connection import Transaction
 
+# Reports of this kind may leave the house. The database lets no two of them overlap, because
+# subtracting one from the other could give what both withhold.
+SHARED = "activity-shared"
+
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
@@ -63,3 +67,16 @@ def newest(tx: Transaction, kind: str | None = None, limit: int = 20) -> list[Re
             [kind, kind, limit],
         )
         return [Report(*row) for row in cursor]
+
+
+def overlapping(tx: Transaction, kind: str, start: datetime, end: datetime) -> Report | None:
+    """A report of this kind about another period that overlaps `[start, end)`, if there is one."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM report WHERE kind = %s AND period_start < %s "
+            "AND period_end > %s AND (period_start, period_end) <> (%s, %s) "
+            "ORDER BY period_start LIMIT 1",
+            [kind, end, start, start, end],
+        )
+        row = cursor.fetchone()
+    return None if row is None else Report(*row)

@@ -16,6 +16,7 @@ from facecore.config import GateSettings
 from facecore.errors import UsageError
 from facecore.stores.catalog import Catalog, faces, images, models, people, runs
 from facecore.stores.catalog.activity import ActivityQuery, read_activity
+from facecore.stores.catalog.presence import PresenceQuery, read_presence
 from facecore.types import Outcome
 
 ZONE = "Europe/Berlin"
@@ -353,9 +354,12 @@ def test_report_states_what_was_planted(planted: Catalog) -> None:
         score_edges=SCORE_EDGES,
         faces_cap=10,
     )
+    with planted.transaction() as tx:
+        read_activity(tx, query(bin_unit=period.bin_unit))
+        frames |= read_presence(tx, query(bin_unit=period.bin_unit), PresenceQuery())
     report = summarise(
         frames, period=period, image_metrics=metrics, face_metrics=faces_measured,
-        generated_at=END, code_version="0.1.0",
+        counted_at=None, code_version="0.1.0", visit_gap_s=1800,
     )  # fmt: skip
     totals = report.totals
     assert (totals.sightings, totals.images, totals.exact_duplicates) == (6, 5, 1)

@@ -1,0 +1,1 @@
+"""Drift: do the data, the scores and the embedder's vectors still look as they did?"""

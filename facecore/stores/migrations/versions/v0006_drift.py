@@ -1,0 +1,25 @@
+"""Drift: canaries, checks with their measurements; shared reports never overlap.
+
+Revision ID: 0006
+"""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create everything; the SQL beside this file is the readable definition."""
+    sql = files("facecore.stores.migrations.versions") / "v0006_drift.sql"
+    # Through the driver's own cursor: the text has % signs that are no parameters.
+    op.get_bind().connection.cursor().execute(sql.read_text("utf-8"))
+
+
+def downgrade() -> None:
+    """Refuse: pinned canaries are kept. The way back is the backup."""
+    raise RuntimeError("this revision cannot be undone; restore the backup instead")
