@@ -14,7 +14,7 @@ from facecore.errors import PromotionRefused, UsageError
 from facecore.jobs import review
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.measured_models import MeasuredEmbedder
-from facecore.jobs.published import newest_reports
+from facecore.jobs.published import newest
 from facecore.jobs.stores import Stores
 from facecore.lifecycle import evaluation
 from facecore.lifecycle.datasets import Snapshot
@@ -79,7 +79,8 @@ def test_approval_promotes_and_is_recorded_everywhere(
     json.dumps(judged)  # travels through XCom
     page = stores.objects.get("reports", judged["evidence"]).decode()
     assert f"{info.name}/{info.version}" in page
-    assert judged["evidence"] in newest_reports(judging_stores)
+    published = newest(kind="review", stores=judging_stores).reports
+    assert judged["evidence"] in {key for report in published for _, key in report.files}
     with mlflow_session(stores.settings.mlflow) as client:
         run = client.get_run(judged["run_id"])
         files = {item.path for item in client.list_artifacts(judged["run_id"])}

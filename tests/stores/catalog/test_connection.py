@@ -161,7 +161,7 @@ def test_a_broken_rule_names_the_rule_but_no_row(catalog):
         cursor.execute(
             "INSERT INTO person (label, kind) VALUES ('Ada', 'enrolled'), ('Ada', 'enrolled')"
         )
-    assert caught.value.rule == "person_enrolled_label"
+    assert caught.value.rule == "person_label"
     assert "Ada" not in str(caught.value)
     assert not caught.value.retryable
 
