@@ -80,7 +80,7 @@ def test_the_dags_do_the_main_job(
 
     with dag_stores.catalog.transaction() as tx:
         before = summarise(tx)
-    again, nothing_new = run_dags(("ingest_images", {}), ("extract_faces", {}))
+    again, nothing_new = run_dags(("ingest_images", {"prefix": "door/"}), ("extract_faces", {}))
     assert (again["state"], nothing_new["state"]) == ("success", "success")
     assert again["tasks"]["validate_images"] == ["skipped"]
     with dag_stores.catalog.transaction() as tx:
