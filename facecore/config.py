@@ -83,6 +83,8 @@ class MlflowSettings(BaseModel):
     detector: str = "face-detector"
     embedder: str = "face-embedder"
     matcher: str = "face-matcher"
+    autoencoder: str = "face-autoencoder"
+    forecaster: str = "activity-forecaster"
     alias: str = "champion"
 
 
@@ -203,6 +205,18 @@ class DriftSettings(BaseModel):
     )
 
 
+class AnalysisSettings(BaseModel):
+    """Anomaly scores of faces, forecasts of activity."""
+
+    unusual_rank: Ratio = Field(
+        default=0.99, description="share of ordinary crops that are nearer than an unusual one"
+    )
+    forecast_hours: int = Field(default=24, ge=1, le=168, description="hours ahead")
+    forecast_sources: int = Field(default=50, ge=1, description="the busiest ones are forecast")
+    backtest_days: int = Field(default=14, ge=1, description="past days methods are compared on")
+    flag_days: int = Field(default=28, ge=1, description="past days that are looked at for flags")
+
+
 class TrainingSettings(BaseModel):
     """Scheduled training of challengers."""
 
@@ -231,6 +245,7 @@ class Settings(BaseSettings):
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
     drift: DriftSettings = DriftSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property

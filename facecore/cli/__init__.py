@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 
 import facecore
 from facecore.cli import (
+    analysis,
     clustering,
     dataset,
     evaluation,
@@ -41,6 +42,7 @@ people.add_to(app)
 clustering.add_to(app)
 models.add_to(app)
 train.add_to(app)
+analysis.add_to(app)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(clustering.app, name="people")

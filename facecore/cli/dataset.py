@@ -201,6 +201,27 @@ def scenes(
     _tell(built, json)
 
 
+@build.command("activity")
+def activity(
+    name: Name,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="The sample cameras' history, not the platform's.")
+    ] = False,
+    weeks: Annotated[int, typer.Option(min=1, help="Whole weeks up to yesterday.")] = 16,
+    val: Val = 0.15,
+    test: Test = 0.15,
+    json: Json = False,
+) -> None:
+    """Faces per source and hour and people's visits, split by time: for forecasters."""
+    from datetime import UTC, datetime, timedelta
+
+    with _builder(name, Measured.CHAMPION) as builder:
+        last = datetime.now(UTC).date() - timedelta(days=1)
+        plan = _plan(val, test, 0)
+        built = builder.activity(last, weeks=weeks, simulated=simulated, plan=plan)
+    _tell(built, json)
+
+
 @app.command("list")
 def list_(json: Json = False) -> None:
     """All snapshots with their versions."""

@@ -61,9 +61,17 @@ def promote(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring a version into use: every face is embedded anew beside the old, then one switch."""
-    from facecore.jobs import promotion
+    """Bring a version into use: every face is embedded anew beside the old, then one switch.
 
+    An autoencoder or forecaster comes into use at once; the version before is promoted the same
+    way to go back.
+    """
+    from facecore.jobs import analysis_models, promotion
+
+    if analysis_models.is_named(name):
+        new = analysis_models.activate(name, version, actor=getuser(), reason=reason)
+        _tell(f"{name} {version} is in use", {"changed": new}, json)
+        return
     promotion_id = promotion.promote(name, version, actor=getuser(), reason=reason)
     if later:
         _tell(f"{name} {version} is wanted", {"promotion": promotion_id}, json)

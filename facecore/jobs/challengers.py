@@ -57,25 +57,25 @@ def register_challenger(
         The version of the trained model; for a detector also the embedder version that pairs
         the embedder in use with it. And what was measured.
     """
+    from facecore.jobs import analysis_challengers
     from facecore.zoo.registry import spec
 
     task = spec(trained.plan.model).task
+    if task in ("reconstruct", "forecast"):
+        return analysis_challengers.register(stores, trained, judge_on)
     judge = {"embed": _judge_embedder, "detect": _judge_detector, "match": _judge_matcher}[task]
-    package = {
-        "embed": _package_embedder,
-        "detect": _package_detector,
-        "match": _package_matcher,
-    }[task]
+    packages = {"embed": _package_embedder, "detect": _package_detector, "match": _package_matcher}
     judged = judge(stores, chosen, trained, judge_on)
     with tempfile.TemporaryDirectory(prefix="facecore-register-") as scratch:
-        made = package(stores, chosen, trained, judged, judge_on, Path(scratch))
+        made = packages[task](stores, chosen, trained, judged, judge_on, Path(scratch))
         versions = [stores.registry.register(made)]
         if task == "detect":
             versions.append(_pair(stores, chosen, versions[0], Path(scratch)))
     return versions, judged
 
 
-def _weights(trained: TrainedModel) -> Weights:
+def weights_of(trained: TrainedModel) -> Weights:
+    """What was trained."""
     return Weights(trained.plan.model, trained.path, trained.sha256)
 
 
@@ -87,7 +87,7 @@ def _pair(
     return stores.registry.register(package)
 
 
-def _evidence(
+def evidence_of(
     trained: TrainedModel, judged: Judged, judge_on: Snapshot, contract: str = ""
 ) -> Evidence:
     plan = trained.plan
@@ -123,7 +123,7 @@ def _evidence(
 
 def _contract(chosen: Champions, trained: TrainedModel) -> Contract:
     return packaging.embedding_contract(
-        _weights(trained),
+        weights_of(trained),
         int(trained.options["dimension"]),
         chosen.embedder.contract["embedding"]["detector_sha256"],
     )
@@ -214,11 +214,11 @@ def _package_embedder(
     files = stores.registry.download(chosen.embedder)
     return packaging.embedder_package(
         stores.settings.mlflow.embedder,
-        _weights(trained),
+        weights_of(trained),
         contract.dimension,
         packaging.detector_of(chosen.embedder, files),
         judged.calibration,
-        _evidence(trained, judged, judge_on, contract.digest),
+        evidence_of(trained, judged, judge_on, contract.digest),
         scratch,
     )
 
@@ -248,7 +248,7 @@ def _judge_detector(
             judge_on,
             model=label,
         )
-        for one, label in ((_weights(trained), trained.plan.model), (used, name))
+        for one, label in ((weights_of(trained), trained.plan.model), (used, name))
     ]
     return Judged(
         found[0].metrics(),
@@ -268,8 +268,8 @@ def _package_detector(
 ) -> Any:
     return packaging.detector_package(
         stores.settings.mlflow.detector,
-        _weights(trained),
-        _evidence(trained, judged, judge_on),
+        weights_of(trained),
+        evidence_of(trained, judged, judge_on),
         scratch,
     )
 
@@ -323,10 +323,10 @@ def _package_matcher(
     judge_on: Snapshot,
     scratch: Path,
 ) -> Any:
-    evidence = _evidence(trained, judged, judge_on, chosen.embedder.contract["digest"])
+    evidence = evidence_of(trained, judged, judge_on, chosen.embedder.contract["digest"])
     return packaging.matcher_package(
         stores.settings.mlflow.matcher,
-        _weights(trained),
+        weights_of(trained),
         chosen.embedder,
         stores.registry.download(chosen.embedder),
         replace(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from facecore.jobs.activity_series import read_counts, read_visits
 from facecore.jobs.champions import champions, default_extractor, extractor
 from facecore.jobs.crops import read_pack
 from facecore.jobs.lineage import RunContext, recorded
@@ -19,6 +21,7 @@ from facecore.lifecycle.datasets import (
     list_snapshots,
     open_snapshot,
 )
+from facecore.samples.history import hourly_history
 from facecore.stores.catalog.training_faces import Which
 
 if TYPE_CHECKING:
@@ -196,6 +199,34 @@ class DatasetBuilder:
                 pairs=pairs,
                 test_folds=test_folds,
                 source=source,
+            ),
+        )
+
+    def activity(
+        self, last: date, *, weeks: int, simulated: bool = False, plan: SplitPlan | None = None
+    ) -> Built:
+        """Counts and visits of whole weeks up to and including a day; see `build_activity`.
+
+        Args:
+            simulated: of the sample cameras, without their faults, instead of the catalogue's.
+        """
+        from facecore.lifecycle.datasets.activity import build_activity
+
+        timezone = self._stores.settings.report.timezone
+        about = {"name": "catalogue", "timezone": timezone, "last": str(last), "weeks": weeks}
+        if simulated:
+            history = hourly_history(last, weeks, faults=False)
+            series, visits = list(history.series), list(history.visits)
+            about |= {"name": "sample cameras", "timezone": "UTC"}
+        else:
+            end = datetime.combine(last + timedelta(days=1), time())
+            series = read_counts(self._stores, end, timezone, weeks=weeks)
+            visits = read_visits(self._stores, end, timezone, weeks=weeks)
+        kind = "samples" if simulated else "catalog"
+        return self._recorded(
+            "activity",
+            lambda: build_activity(
+                self._to, series, visits, source={"kind": kind, **about}, plan=plan
             ),
         )
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facecore.errors import NotFound, PromotionRefused
-from facecore.jobs import promotion
+from facecore.jobs import analysis_models, analysis_review, promotion
 from facecore.jobs.champions import champions
 from facecore.jobs.evaluate_model import ModelReport, evaluate_model
-from facecore.jobs.lineage import RunContext, recorded
+from facecore.jobs.lineage import Run, RunContext, recorded
 from facecore.jobs.model_versions import candidate
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.review import Answer, Review, summary
@@ -65,6 +65,8 @@ def evaluate(
     with recorded(stores.catalog, context, "review.evaluate", params) as run:
         info = stores.registry.version(name, version)
         snapshot = open_snapshot(stores.objects, dataset)
+        if analysis_models.is_analysis(info):
+            return _of_analysis(stores, context, run, info, snapshot, limits, override)
         report = _judge(stores, info, snapshot, GateLimits(**dict(limits or {})))
         assert report.comparison is not None and report.champion is not None  # noqa: S101, PT018
         key = f"{KIND}/{name}-{version}-{run.id[:8]}.html"
@@ -118,6 +120,9 @@ def decide(
         _record(stores, context, info, judged, answer)
         if answer.decision != "approved":
             return []
+        if analysis_models.is_analysis(info):
+            analysis_review.approve(stores, judged, answer, _evidence(judged))
+            return []  # in use at once: nothing is embedded anew
         embedder = _embedder_of(stores, info)
         with stores.catalog.transaction() as tx:
             used = active.current(tx).embedder
@@ -134,6 +139,29 @@ def decide(
         )
         run.counts = {"promotion": promotion_id}
     return [promotion_id]
+
+
+def _of_analysis(
+    stores: Stores,
+    context: RunContext,
+    run: Run,
+    info: ModelVersionInfo,
+    snapshot: Snapshot,
+    limits: Mapping[str, Any] | None,
+    override: str,
+) -> dict[str, Any]:
+    """`evaluate` of an autoencoder or a forecaster."""
+    from facecore.lifecycle.evaluation import GateLimits
+
+    margin = GateLimits(**dict(limits or {})).accuracy_margin
+    review, results = analysis_review.judge(
+        stores, info, snapshot, run.id, margin=margin, override=override
+    )
+    run.models = {"challenger": review.subject, "champion": review.champion}
+    run.counts = {"gates": len(results), "failed": len(review.failed)}
+    if review.blocked:
+        _block(stores, context, info, review, results)
+    return review.to_json()
 
 
 def _embedder_of(stores: Stores, info: ModelVersionInfo) -> ModelVersionInfo:

@@ -172,13 +172,13 @@ def _checked(stores: Stores, plan: TrainingPlan, evaluate_on: str) -> TrainingPl
     from facecore.lifecycle.training import requirements
 
     spec = requirements.check_plan(plan)
-    kind = requirements.SCENES if spec.task == "detect" else requirements.FACES
+    kind = requirements.kind_for(spec.task)
     snapshot = training_data.open_for(stores, plan.dataset, kind)
     judge_on = _judge_on(stores, snapshot, evaluate_on, kind)
-    if kind == requirements.FACES:
+    if spec.task in ("embed", "match"):
         training_data.require_judgeable(judge_on)
     elif not len(judge_on.frame("test")):
-        raise UsageError(f"{judge_on.reference} has no scenes in its test split.")
+        raise UsageError(f"{judge_on.reference} has no {kind} in its test split.")
     return plan.model_copy(update={"dataset": snapshot.reference})
 
 
@@ -239,5 +239,4 @@ def _train(
 def _kind_of(plan: TrainingPlan) -> str:
     from facecore.lifecycle.training import requirements
 
-    detects = requirements.check_plan(plan).task == "detect"
-    return requirements.SCENES if detects else requirements.FACES
+    return requirements.kind_for(requirements.check_plan(plan).task)

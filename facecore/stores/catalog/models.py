@@ -11,7 +11,7 @@ from facecore.errors import NotFound
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json
 
-Task = Literal["detect", "embed"]
+Task = Literal["detect", "embed", "reconstruct", "forecast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ModelVersionRow:
         name, version: as in the MLflow registry.
         contract: `Contract.digest` for an embedder; for a detector, what identifies its
             behaviour (its weights' digest).
-        dimension: of the embedding; None exactly for detectors.
+        dimension: of the embedding; None exactly for all others.
         threshold: cosine similarity to accept a match; None until calibrated.
         target_fmr: the false-match rate it was calibrated for.
         calibration: the evidence (intervals, counts, data set).

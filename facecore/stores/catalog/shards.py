@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from psycopg2.extras import execute_values
 
@@ -27,14 +27,15 @@ from facecore.stores.catalog.connection import Catalog, Transaction
 from facecore.stores.catalog.json_values import as_json, as_text
 from facecore.types import ImageRef
 
-Stage = Literal["ingest", "extract", "reembed"]
+Stage = Literal["ingest", "extract", "reembed", "score"]
 
 _ERROR_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard. `members`: what the planner put in; image ids for extract and reembed."""
+    """One shard. `members`: what the planner put in; image ids for extract and reembed,
+    keys of crop packs for score."""
 
     id: int
     stage: str
@@ -254,7 +255,7 @@ def totals(tx: Transaction, shard_ids: Sequence[int]) -> dict[str, int]:
 
 def counts_by_state(tx: Transaction) -> dict[str, dict[str, int]]:
     """Stage → state → number of shards."""
-    counts: dict[str, dict[str, int]] = {"ingest": {}, "extract": {}, "reembed": {}}
+    counts: dict[str, dict[str, int]] = {stage: {} for stage in get_args(Stage)}
     with tx.cursor() as cursor:
         cursor.execute("SELECT stage, state, count(*) FROM shard GROUP BY 1, 2 ORDER BY 1, 2")
         for stage, state, number in cursor:

@@ -307,6 +307,7 @@ def test_closing_a_run_fails_what_nobody_finished(catalog):
             "ingest": {"done": 1, "failed": 1, "planned": 1},
             "extract": {},
             "reembed": {},
+            "score": {},
         }
 
 

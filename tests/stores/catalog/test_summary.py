@@ -23,7 +23,7 @@ def test_everything_is_counted(tx, make):
     assert (found.faces, found.embeddings, found.sightings, found.reports) == (4, 2, 0, 0)
     assert found.assignments == {"accept": 3, "unknown": 1}
     assert found.people == {"enrolled": 1}
-    assert found.shards == {"ingest": {"planned": 2}, "extract": {}, "reembed": {}}
+    assert found.shards == {"ingest": {"planned": 2}, "extract": {}, "reembed": {}, "score": {}}
     assert found.models == {"detect": "face-detector 1", "embed": "face-embedder 1"}
     assert json.loads(json.dumps(found.as_json()))["faces"] == 4
 
