@@ -63,13 +63,28 @@ def withheld(cells: Iterable[Cell], sums: Sequence[Sum], k: int) -> frozenset[st
     _check(known, sums)
     hidden = {key for key, cell in known.items() if 0 < cell.people < k}
     hidden |= {key for key, cell in known.items() if not cell.shown and cell.people >= k}
-    table = _Table(known, sums, k)
-    while True:
-        exposed = table.exposed(hidden)
-        if not exposed:
-            break
-        hidden.add(table.next_to_hide(hidden, exposed))
+    for together in _connected(sums):
+        table = _Table(known, together, k)
+        table.hide_companions(hidden, together)
+        while table.exposed(hidden):
+            hidden.add(table.next_to_hide(hidden))
     return frozenset(key for key in hidden if known[key].shown)
+
+
+def _connected(sums: Sequence[Sum]) -> list[list[Sum]]:
+    """Sums that share cells, directly or through others; what one group tells no other knows."""
+    groups: list[tuple[set[str], list[Sum]]] = []
+    for one in sorted(sums, key=lambda one: (one.total, one.parts)):
+        cells, members = {one.total, *one.parts}, [one]
+        apart = []
+        for group in groups:
+            if group[0] & cells:
+                cells |= group[0]
+                members = [*group[1], *members]
+            else:
+                apart.append(group)
+        groups = [*apart, (cells, members)]
+    return [members for _, members in groups]
 
 
 def _check(known: Mapping[str, Cell], sums: Sequence[Sum]) -> None:
@@ -94,52 +109,48 @@ class _Table:
             for key in one.parts:
                 self.matrix[row, self.column[key]] -= 1
 
-    def exposed(self, hidden: set[str]) -> list[int]:
-        """Equations that tell something about cells of fewer than k people and nothing else.
+    def hide_companions(self, hidden: set[str], sums: Sequence[Sum]) -> None:
+        """Where one sum by itself tells about few people, withhold its smallest larger cell."""
+        before = -1
+        while len(hidden) != before:
+            before = len(hidden)
+            for one in sums:
+                members = (one.total, *one.parts)
+                kept = [m for m in members if self.known[m].people >= self.k]
+                if any(m in hidden and m not in kept for m in members) and not any(
+                    m in hidden for m in kept
+                ):
+                    hidden |= set(sorted(kept, key=lambda m: (self.known[m].value, m))[:1])
+
+    def exposed(self, hidden: set[str]) -> int:
+        """How much the published cells tell about cells of fewer than k people alone.
 
         An equation is any combination of the sums in which the withheld cells of k people and
-        more cancel out. Those that hold whatever the numbers are tell nothing.
+        more cancel out. Those that hold whatever the numbers are tell nothing. 0: nothing is told.
         """
         few = self._columns(key for key in hidden if self.known[key].people < self.k)
         if not few:
-            return []
+            return 0
         many = self._columns(key for key in hidden if self.known[key].people >= self.k)
         public = self._columns(
             key for key in self.keys if key not in hidden and self.known[key].people >= self.k
         )
-        free = _left_null_space(self.matrix[:, many])
-        trivial = _left_null_space(self.matrix[:, many + public])
-        told = free.T @ self.matrix[:, few]
-        known_anyway = trivial.T @ self.matrix[:, few]
-        if _rank(told) <= _rank(known_anyway):
-            return []
-        useful = np.abs(free).max(axis=1) > _NOTHING
-        touches = np.abs(self.matrix[:, few]).sum(axis=1) > 0
-        return [int(row) for row in np.flatnonzero(useful & touches)] or [
-            int(row) for row in np.flatnonzero(useful)
-        ]
+        told = _left_null_space(self.matrix[:, many]).T @ self.matrix[:, few]
+        known_anyway = _left_null_space(self.matrix[:, many + public]).T @ self.matrix[:, few]
+        return _rank(told) - _rank(known_anyway)
 
-    def next_to_hide(self, hidden: set[str], rows: Sequence[int]) -> str:
-        """The published cell of k people or more that costs least, in the first row that has one.
-
-        Rows in which no withheld cell of k people stands yet come first.
-        """
-        candidates: list[tuple[bool, int, int, str]] = []
-        for row in rows:
-            members = [self.keys[i] for i in np.flatnonzero(self.matrix[row])]
-            covered = any(m in hidden and self.known[m].people >= self.k for m in members)
-            candidates += [
-                (covered, self.known[m].value, self.known[m].people, m)
-                for m in members
-                if m not in hidden and self.known[m].people >= self.k
-            ]
-        if not candidates:  # an equation made of others: any cell that is left will do
-            candidates = [
-                (True, self.known[m].value, self.known[m].people, m)
-                for m in self.keys
-                if m not in hidden and self.known[m].people >= self.k
-            ]
-        return min(candidates)[3]
+    def next_to_hide(self, hidden: set[str]) -> str:
+        """The smallest published cell of k people or more that, withheld, lets less be told."""
+        candidates = sorted(
+            (self.known[key].value, self.known[key].people, key)
+            for key in self.keys
+            if key not in hidden and self.known[key].people >= self.k
+        )
+        told = self.exposed(hidden)
+        for _, _, key in candidates:
+            if self.exposed({*hidden, key}) < told:
+                return key
+        return candidates[0][2]
 
     def _columns(self, keys: Iterable[str]) -> list[int]:
         return sorted(self.column[key] for key in keys if key in self.column)
@@ -147,12 +158,8 @@ class _Table:
 
 def _left_null_space(matrix: Matrix) -> Matrix:
     """Orthonormal columns y with yᵀ · matrix = 0; float64 `[rows, nullity]`."""
-    rows = matrix.shape[0]
-    if matrix.shape[1] == 0:
-        return np.eye(rows)
-    left, values, _ = np.linalg.svd(matrix, full_matrices=True)
-    rank = int((values > _NOTHING * max(1.0, float(values[0]))).sum()) if values.size else 0
-    return np.asarray(left[:, rank:], np.float64)
+    values, vectors = np.linalg.eigh(matrix @ matrix.T)
+    return np.asarray(vectors[:, values < _NOTHING * max(1.0, float(values[-1]))], np.float64)
 
 
 def _rank(matrix: Matrix) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from facecore.analytics.drift import canaries, check, two_samples
 from facecore.analytics.drift.check import Limits, Measurement
-from facecore.analytics.drift.page import DriftReport, render, sentences
+from facecore.analytics.drift.page import DriftReport, measure_in_words, render, sentences
 from facecore.analytics.period import Period
 
 LIMITS = Limits(
@@ -214,9 +214,24 @@ def test_the_page_says_what_drifted_and_escapes_it(read) -> None:
     assert "alert(1)" not in "".join(page.scripts)
     text = " ".join(page.texts)
     assert "2 of 3 measures are over the limit" in text
-    assert "source yard delivered nothing; about 22.5 images were expected." in text
+    assert "Source yard delivered nothing; about 22.5 images were expected." in text
     assert "1 measure had too little to compare." in text
     assert json.loads(rendered.json)["measurements"][0]["value"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ("psi image.faces", "the distribution of faces per image"),
+        ("psi face.inter_eye_px", "the distribution of inter eye px of faces"),
+        ("two-sample faces", "how well faces of both periods are told apart"),
+        ("impostor q99", "the shift of the 99 % quantile of scores"),
+        ("impostor rate", "the share of pairs"),
+        ("canary", "the distance of a canary"),
+    ],
+)
+def test_measures_have_words(measure: str, said: str) -> None:
+    assert measure_in_words(measure).startswith(said)
 
 
 def test_nothing_to_compare_is_said() -> None:

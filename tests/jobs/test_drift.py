@@ -67,7 +67,7 @@ def test_what_drifted_fails_the_run_with_evidence(fogged: Stores, context: Conte
     assert "source/gate: psi image.brightness" not in error.evidence
 
     page = fogged.objects.get("reports", measured["html"]).decode()
-    assert "source yard delivered nothing" in page
+    assert "Source yard delivered nothing" in page
     with fogged.catalog.transaction() as tx:
         raised = {(a.kind, a.subject): a for a in alerts.open_alerts(tx)}
         trend = drift.history(tx, "source/gate", "psi image.sharpness")

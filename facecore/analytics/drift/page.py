@@ -92,11 +92,30 @@ def sentences(report: DriftReport) -> tuple[str, ...]:
 def in_words(one: Measurement) -> str:
     """One measurement over its limit, as a sentence."""
     who = name_of(one.subject)
+    who = who[0].upper() + who[1:]
     if one.measure == "silent":
         expected = number(float(one.details["expected_images"]))
         return f"{who} delivered nothing; about {expected} images were expected."
     value = "nothing" if one.value is None else number(one.value)
-    return f"{who}: {one.measure} is {value}, the limit is {number(one.upper_limit)}."
+    said = measure_in_words(one.measure)
+    return f"{who}: {said} is {value}, the limit is {number(one.upper_limit)}."
+
+
+def measure_in_words(measure: str) -> str:
+    """A measure for reading; its own name is what the JSON, the alerts and the tables hold."""
+    kind, _, of = measure.partition(" ")
+    if kind == "psi":
+        what, _, key = of.partition(".")
+        key = key.replace("_", " ")
+        named = "faces per image" if (what, key) == ("image", "faces") else f"{key} of {what}s"
+        return f"the distribution of {named} (population stability index)"
+    if kind == "two-sample":
+        return f"how well {of} of both periods are told apart (AUC)"
+    if measure == "impostor rate":
+        return "the share of pairs of different people that reach the threshold"
+    if kind == "impostor":
+        return f"the shift of the {of[1:]} % quantile of scores between different people"
+    return "the distance of a canary from its pinned vector" if measure == "canary" else measure
 
 
 def name_of(subject: str) -> str:
