@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from facecore.config import DatabaseSettings, MlflowSettings, S3Settings, Settings
+from facecore.jobs.setup import register_models
+from facecore.jobs.stores import Stores
+
 Facecore = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -48,6 +52,20 @@ def test_a_wrong_object_store_secret(facecore: Facecore, ready: dict[str, str]) 
     assert "not-the-secret" not in done.stderr
 
 
+@pytest.fixture
+def models_in_use(
+    ready: dict[str, str],
+    postgres: DatabaseSettings,
+    s3: S3Settings,
+    mlflow_server: MlflowSettings,
+    downloads: Path,
+) -> None:
+    """The catalogue knows which models are in use, so that they are asked for."""
+    own = Settings(database=postgres, s3=s3, mlflow=mlflow_server, home=downloads.parent)
+    register_models(Stores(own))
+
+
+@pytest.mark.usefixtures("models_in_use")
 def test_an_unreachable_registry(facecore: Facecore, ready: dict[str, str], tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"anything")
