@@ -5,8 +5,9 @@ upsampling by sub-pixel convolution after Shi et al., CVPR 2016.
 
 What it was trained on it reconstructs well; what is no face, is covered or damaged it does not,
 or its code lies where no face's code lies. Both are put together in one number: the Mahalanobis
-distance of code and residuals from those of ordinary crops, and that distance's place among
-the distances of ordinary crops that were not trained on.
+distance of code and residuals from those of ordinary crops, times a power of the share of the
+crop that is left unexplained. What counts is that number's place among those of ordinary crops
+that were not trained on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _START = 7  # positions a side, where the code is read off
 _CELLS = 7  # residuals are averaged over so many cells a side, 16 px each
 _LEAST_RESIDUAL = 1e-4
 _LEAST_SPREAD = 1e-3
+# Shares that hardly vary would otherwise count for everything.
+_LARGEST_POWER = 4.0
 #: Shares at which the distances of ordinary crops are kept; finer where they are large.
 LEVELS = torch.cat([torch.linspace(0, 0.9, 91), torch.linspace(0.901, 0.999, 99), torch.ones(1)])
 
@@ -48,6 +51,7 @@ class FaceAutoencoder(nn.Module):
 
     centre: Tensor
     whitening: Tensor
+    unexplained: Tensor
     distances: Tensor
     calibrated_on: Tensor
 
@@ -82,6 +86,8 @@ class FaceAutoencoder(nn.Module):
         features = code + 2 * _CELLS**2 + 1
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("whitening", torch.eye(features))
+        # Mean of the logarithm of the unexplained share, and the power it has in the distance.
+        self.register_buffer("unexplained", torch.zeros(2))
         self.register_buffer("distances", torch.zeros(len(LEVELS)))
         self.register_buffer("calibrated_on", torch.zeros(1))
 
@@ -130,26 +136,34 @@ class FaceAutoencoder(nn.Module):
         logs = [part.clamp_min(_LEAST_RESIDUAL).log() for part in logs]
         return torch.cat([codes, *logs], dim=1), squared.sqrt() * 128.0
 
-    def set_reference(
-        self, centre: Tensor, whitening: Tensor, distances: Tensor, calibrated_on: int
-    ) -> None:
+    def set_reference(self, features: Tensor, centre: Tensor, whitening: Tensor) -> None:
         """What ordinary crops are like.
 
         Args:
-            centre: `[features]`, the mean of the features.
+            features: `[crops, features]` that the others were fitted to.
+            centre: `[features]`, their mean.
             whitening: `[features, features]`, W with WᵀW the inverse of their covariance.
-            distances: `[crops]`, of crops that neither weights nor covariance were fitted to.
-            calibrated_on: how many those were.
         """
         self.centre.copy_(centre)
         self.whitening.copy_(whitening)
+        self.unexplained.zero_()
+        far = self.distance(features).clamp_min(_LEAST_RESIDUAL).log()
+        share = features[:, -1]
+        # Either says as much as the other: equal spread of their logarithms.
+        power = far.std(correction=0) / share.std(correction=0).clamp_min(_LEAST_SPREAD)
+        self.unexplained.copy_(torch.stack([share.mean(), power.clamp(max=_LARGEST_POWER)]))
+
+    def calibrate(self, distances: Tensor) -> None:
+        """Keep the distances `[crops]` of crops that nothing was fitted to."""
+        self.calibrated_on.fill_(float(len(distances)))
         self.distances.copy_(torch.quantile(distances.double(), LEVELS.double()).float())
-        self.calibrated_on.fill_(float(calibrated_on))
 
     def distance(self, features: Tensor) -> Tensor:
-        """Mahalanobis distance of features from those of ordinary crops, float32 `[n]`, ≥ 0."""
+        """How far features are from those of ordinary crops, float32 `[n]`, ≥ 0."""
         whitened: Tensor = (features - self.centre) @ self.whitening.T
-        distance: Tensor = torch.linalg.vector_norm(whitened, dim=1)
+        usual, power = self.unexplained
+        more = (power * (features[:, -1] - usual)).exp()
+        distance: Tensor = torch.linalg.vector_norm(whitened, dim=1) * more
         return distance
 
     def rank(self, distance: Tensor) -> Tensor:

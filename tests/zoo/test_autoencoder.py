@@ -64,21 +64,30 @@ def test_an_uncalibrated_network_judges_nothing(network: FaceAutoencoder) -> Non
 
 
 def test_a_rank_is_the_share_of_ordinary_crops_that_are_nearer(network: FaceAutoencoder) -> None:
-    size = len(network.centre)
-    known = torch.arange(1, 1001, dtype=torch.float32)
-    network.set_reference(torch.zeros(size), torch.eye(size), known, 1000)
+    network.calibrate(torch.arange(1, 1001, dtype=torch.float32))
     ranks = network.rank(torch.tensor([0.0, 100.0, 500.0, 990.0, 1000.0, 5000.0]))
     torch.testing.assert_close(
         ranks, torch.tensor([0.0, 0.1, 0.5, 0.99, 1.0, 1.0]), atol=2e-3, rtol=0
     )
-    away = torch.zeros(1, size)
-    away[0, 3] = 7.0
-    torch.testing.assert_close(network.distance(away), torch.tensor([7.0]))
+
+
+def test_a_distance_grows_with_what_is_left_unexplained(network: FaceAutoencoder) -> None:
+    size = len(network.centre)
+    away = torch.zeros(2, size)
+    away[:, 3] = 7.0
+    torch.testing.assert_close(network.distance(away), torch.tensor([7.0, 7.0]))
+    seen = torch.randn(50, size, generator=torch.Generator().manual_seed(0))
+    network.set_reference(seen, seen.mean(dim=0), torch.eye(size))
+    away[:, -1] = torch.tensor([0.0, 1.0]) + seen[:, -1].mean()
+    near, far = network.distance(away)
+    assert far > near > 0
+    same = torch.ones(4, size)  # nothing varies: no power, no division by zero
+    network.set_reference(same, torch.ones(size), torch.eye(size))
+    assert network.distance(same).isfinite().all()
 
 
 def test_crops_that_are_all_alike_leave_ranks_defined(network: FaceAutoencoder) -> None:
-    size = len(network.centre)
-    network.set_reference(torch.zeros(size), torch.eye(size), torch.full((4,), 2.0), 4)
+    network.calibrate(torch.full((4,), 2.0))
     ranks = network.rank(torch.tensor([1.0, 2.0, 3.0]))
     assert ranks.isfinite().all()
     assert ranks[0] == 0

@@ -63,15 +63,14 @@ class AutoencoderTraining(TrainingModule):
         # W with WᵀW the precision; eigenvectors make it the same on every machine up to sign.
         values, vectors = np.linalg.eigh(fitted.precision_)
         whitening = (vectors * np.sqrt(np.clip(values, 0, None))).T
-        centre = torch.from_numpy(fitted.location_).float()
         network.set_reference(
-            centre, torch.from_numpy(whitening).float(), torch.zeros(1), len(self._validation)
+            torch.from_numpy(seen),
+            torch.from_numpy(fitted.location_).float(),
+            torch.from_numpy(whitening).float(),
         )
         kept = torch.from_numpy(_features(network, self._validation, _REFERENCE, self.plan.seed))
         distances = network.distance(kept)
-        network.set_reference(
-            centre, torch.from_numpy(whitening).float(), distances, len(distances)
-        )
+        network.calibrate(distances)
         return {
             "calibration/crops": float(len(distances)),
             "calibration/median": float(distances.median()),

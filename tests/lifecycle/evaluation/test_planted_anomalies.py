@@ -32,8 +32,8 @@ def network(crops: np.ndarray) -> FaceAutoencoder:
         features, _ = made.features(torch.from_numpy(crops[:30]).permute(0, 3, 1, 2))
         whitening = torch.diag(1 / (features.std(dim=0) + 1e-3))
         centre = features.mean(dim=0)
-        made.set_reference(centre, whitening, torch.zeros(1), 30)
-        made.set_reference(centre, whitening, made.distance(features), 30)
+        made.set_reference(features, centre, whitening)
+        made.calibrate(made.distance(features))
     return made
 
 
