@@ -6,12 +6,14 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from facecore.config import DatabaseSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs.setup import register_models
+from facecore.config import MlflowSettings, S3Settings, Settings
+from facecore.jobs.setup import set_up
 from facecore.jobs.stores import Stores
+from facecore.local.platform import Platform
 
 Facecore = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -54,22 +56,28 @@ def test_a_wrong_object_store_secret(facecore: Facecore, ready: dict[str, str]) 
 
 @pytest.fixture
 def models_in_use(
+    platform: Platform,
     ready: dict[str, str],
-    postgres: DatabaseSettings,
     s3: S3Settings,
     mlflow_server: MlflowSettings,
     downloads: Path,
+) -> dict[str, str]:
+    """Settings of a catalogue of its own that knows which models are in use.
+
+    The session's shared one may hold models that other tests made up.
+    """
+    database = platform.create_database(f"faults_{uuid4().hex[:12]}")
+    own = Settings(database=database, s3=s3, mlflow=mlflow_server, home=downloads.parent)
+    set_up(Stores(own))
+    return ready | {"FACECORE_DATABASE__NAME": database.name}
+
+
+def test_an_unreachable_registry(
+    facecore: Facecore, models_in_use: dict[str, str], tmp_path: Path
 ) -> None:
-    """The catalogue knows which models are in use, so that they are asked for."""
-    own = Settings(database=postgres, s3=s3, mlflow=mlflow_server, home=downloads.parent)
-    register_models(Stores(own))
-
-
-@pytest.mark.usefixtures("models_in_use")
-def test_an_unreachable_registry(facecore: Facecore, ready: dict[str, str], tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"anything")
-    settings = ready | {"FACECORE_MLFLOW__TRACKING_URI": "http://127.0.0.1:1"}
+    settings = models_in_use | {"FACECORE_MLFLOW__TRACKING_URI": "http://127.0.0.1:1"}
     done = facecore("enroll", "--person", "A", str(photo), **settings)
     told(done, 1, "MLflow")
 
