@@ -127,6 +127,9 @@ class ExtractSettings(BaseModel):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        default="auto", description="what computes on a CPU; auto: OpenVINO where it is installed"
+    )
     threads: int = Field(default=0, ge=0, description="0: the cores this process may use")
     score_threshold: Ratio = 0.6
     nms_iou: Ratio = 0.3

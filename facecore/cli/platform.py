@@ -56,6 +56,7 @@ def status(json: Json = False) -> None:
         if found.catalog is not None:
             for title, counts in found.catalog_counts().items():
                 print_counts(title, counts)
+        print_counts("Engine", found.engine())
     if not found.platform.healthy:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.local.status import PlatformStatus
 from facecore.stores.catalog.summary import Summary, summarise
+from facecore.zoo.installed import cpu_engine
 
 Say = Callable[[str, str], None]
 
@@ -55,7 +56,12 @@ class Look:
             "platform": asdict(self.platform),
             "catalog": None if self.catalog is None else self.catalog.as_json(),
             "catalog_error": self.catalog_error,
+            "engine": self.engine(),
         }
+
+    def engine(self) -> dict[str, str]:
+        """What computes networks on this machine's CPU, and why."""
+        return dict(zip(("backend", "because"), cpu_engine(), strict=True))
 
     def catalog_counts(self) -> dict[str, dict[str, Any]]:
         """Title → counts, for people."""

@@ -216,6 +216,8 @@ def _detector(stores: Stores, info: ModelVersionInfo) -> MeasuredDetector:
             nms_iou=settings.nms_iou,
             sides_px=settings.detect_sides_px,
             batch_images=settings.batch_images,
+            # The last one is there to count operations, which only torch tells.
+            backend="torch" if at_work is None or model != "yunet" else settings.backend,
         )
         for at_work, threshold in ((workers, LOW_SCORE), (workers, deployed), (None, LOW_SCORE))
     ]
@@ -241,6 +243,7 @@ def _embedder(stores: Stores, info: ModelVersionInfo) -> MeasuredEmbedder:
         workers=workers,
         dtype=resolve_precision(settings.precision, workers.device),
         batch_crops=settings.batch_crops,
+        backend=settings.backend,
     )
     head = _head(info, folder) if matches else None
     return MeasuredEmbedder(_name(info), network, embedder, _calibration(stores, info), head)

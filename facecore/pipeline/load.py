@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from facecore.zoo import registry, yunet
 from facecore.zoo.device import resolve_device, resolve_precision, use_threads
 from facecore.zoo.region_detector import RegionDetector
 
+_log = logging.getLogger(__name__)
+
 
 def load_detector(
     name: str,
@@ -28,6 +31,7 @@ def load_detector(
     nms_iou: float = 0.3,
     sides_px: Sequence[int] = (320, 1280),
     batch_images: int = 32,
+    backend: str = "auto",
 ) -> Detector:
     """Any registered detector from its weights. This is the one place that tells them apart.
 
@@ -41,6 +45,8 @@ def load_detector(
         sides_px: longest sides at which YuNet searches. The others have a size of their own,
             and get images of at most the largest of these sides.
         batch_images: images searched at once.
+        backend: auto, torch or openvino: what computes YuNet (`zoo.backend`). The others are
+            several networks with decisions between them, which only torch computes.
 
     Raises:
         NotFound: no such detector; the remedy lists them.
@@ -57,10 +63,17 @@ def load_detector(
             nms_iou=nms_iou,
             sides_px=sides_px,
             batch_images=batch_images,
+            backend=backend,
         )
     if not sides_px:
         raise ConfigError(f"detection sides must be ≥ 32 px, got {sides_px}.")
     assert isinstance(network, RegionDetector)  # noqa: S101 (for the type checker)
+    if backend == "openvino":
+        raise ConfigError(
+            f"OpenVINO cannot compute {name}: it decides between its networks.",
+            remedy="Set backend to auto or torch.",
+        )
+    _log.info("%s is computed by torch: no other backend takes it.", name)
     return RegionFaceDetector(
         network,
         workers=workers,
@@ -94,6 +107,7 @@ def load_extractor(
     sides_px: Sequence[int] = (320, 1280),
     batch_images: int = 32,
     batch_crops: int = 64,
+    backend: str = "auto",
 ) -> FaceExtractor:
     """The extraction pipeline from converted (safetensors) weights.
 
@@ -107,6 +121,7 @@ def load_extractor(
         threads: of torch in this process; 0 takes all usable cores.
         score_threshold, nms_iou, sides_px, batch_images: see `load_detector`.
         batch_crops: see `FaceEmbedder`.
+        backend: auto, torch or openvino: what computes on a CPU; see `zoo.backend`.
 
     Raises:
         DeviceUnavailable: CUDA was asked for and is absent.
@@ -125,6 +140,7 @@ def load_extractor(
         nms_iou=nms_iou,
         sides_px=sides_px,
         batch_images=batch_images,
+        backend=backend if detector == "yunet" else "auto",
     )
     network = registry.load(embedder, embedder_weights, embedder_sha256)
     contract = Contract(
@@ -135,6 +151,13 @@ def load_extractor(
     )
     return FaceExtractor(
         finder,
-        FaceEmbedder(network, contract, workers=workers, dtype=dtype, batch_crops=batch_crops),
+        FaceEmbedder(
+            network,
+            contract,
+            workers=workers,
+            dtype=dtype,
+            batch_crops=batch_crops,
+            backend=backend,
+        ),
         workers,
     )

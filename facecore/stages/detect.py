@@ -22,7 +22,7 @@ from facecore.errors import ConfigError
 from facecore.stages.workers import Workers
 from facecore.types import Detections, Image
 from facecore.zoo import yunet
-from facecore.zoo.placement import place
+from facecore.zoo.backend import make_backend
 
 # Faces of this many pixels at the searched size have the most exact boxes and landmarks.
 _EXACT_PX = (24.0, 256.0)
@@ -63,6 +63,7 @@ class FaceDetector:
         nms_iou: of two boxes overlapping more than this, the better one stays.
         sides_px: longest sides (px) at which each image is searched.
         batch_images: images of one size searched at once.
+        backend: what computes; see `zoo.backend.make_backend`.
 
     Raises:
         ConfigError: `sides_px` is empty or holds a side under 32 px.
@@ -77,13 +78,21 @@ class FaceDetector:
         nms_iou: float = 0.3,
         sides_px: Sequence[int] = (320, 1280),
         batch_images: int = 32,
+        backend: str = "auto",
     ) -> None:
         if not sides_px or min(sides_px) < yunet.MULTIPLE:
             raise ConfigError(f"detection sides must be ≥ {yunet.MULTIPLE} px, got {sides_px}.")
         self._workers = workers or Workers()
         self._device = self._workers.device
-        example = (4, 3, 256, 256)
-        self._model = place(model, self._device, torch.float32, example)
+        self.backend = make_backend(
+            model,
+            self._device,
+            torch.float32,
+            (_CPU_PIXELS_AT_ONCE // 256**2, 256, 256, 3),
+            wanted=backend,
+            threads=self._workers.threads,
+            any_size=True,
+        )
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
         self._sides = tuple(sides_px)
@@ -124,7 +133,7 @@ class FaceDetector:
         batch = torch.zeros(len(views), height, width, 3, dtype=torch.uint8)
         for slot, view in zip(batch, views, strict=True):
             slot[: view.pixels.shape[0], : view.pixels.shape[1]] = view.pixels
-        raw = self._model(batch.to(self._device, non_blocking=True).permute(0, 3, 1, 2))
+        raw = self.backend(batch)
         scores = yunet.scores(raw)
         which, cells = torch.nonzero(scores >= self._score_threshold, as_tuple=True)
         boxes, landmarks = yunet.decode(raw[which, cells], cells, height, width)

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from facecore.stages.workers import Workers
 from facecore.types import CROP_SIZE, Contract, Embeddings, FaceCrops
-from facecore.zoo.placement import place
+from facecore.zoo.backend import make_backend
 
-# On a CPU, the activations of more crops than this at once fall out of the cache, and are so
-# large that the allocator returns and fetches their pages every time.
-_CPU_CROPS_AT_ONCE = 4
+# On a CPU, more crops than this at once gain nothing: their activations fall out of the cache.
+_CPU_CROPS_AT_ONCE = 8
 
 
 class FaceEmbedder:
@@ -26,6 +25,7 @@ class FaceEmbedder:
         workers: where and with how many threads it computes.
         dtype: in which precision.
         batch_crops: crops per call of the network.
+        backend: what computes; see `zoo.backend.make_backend`.
     """
 
     def __init__(
@@ -36,21 +36,27 @@ class FaceEmbedder:
         workers: Workers | None = None,
         dtype: torch.dtype = torch.float32,
         batch_crops: int = 64,
+        backend: str = "auto",
     ) -> None:
         self.contract = contract
         self._workers = workers or Workers()
-        self._device = self._workers.device
-        self.dtype = dtype
-        example = (_CPU_CROPS_AT_ONCE, 3, CROP_SIZE, CROP_SIZE)
-        self._model = place(model, self._device, dtype, example)
+        device = self._workers.device
         self._batch_crops = batch_crops
-        if self._device.type == "cpu":
+        if device.type == "cpu":
             self._batch_crops = min(batch_crops, _CPU_CROPS_AT_ONCE)
+        example = (self._batch_crops, CROP_SIZE, CROP_SIZE, 3)
+        threads = self._workers.threads
+        self.backend = make_backend(model, device, dtype, example, wanted=backend, threads=threads)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.backend.dtype
 
     @property
     def precision(self) -> str:
         """What it computes in: float32, bfloat16 or float16."""
-        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
+        return str(self.dtype).removeprefix("torch.")
 
     def embed(self, crops: FaceCrops) -> Embeddings:
         """One vector per crop, in order."""
@@ -59,8 +65,5 @@ class FaceEmbedder:
             return Embeddings(np.zeros((0, self.contract.dimension), np.float32), self.contract)
         return Embeddings(torch.cat(batches).numpy(), self.contract)
 
-    @torch.inference_mode()
     def _run(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device, non_blocking=True)
-        vectors: Tensor = self._model(batch.permute(0, 3, 1, 2))
-        return vectors.float().cpu()
+        return self.backend(torch.from_numpy(np.ascontiguousarray(pixels))).cpu()

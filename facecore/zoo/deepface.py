@@ -54,7 +54,7 @@ class LocallyConnected(nn.Module):
         nn.init.normal_(self.weight, std=(2.0 / fan_in) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, side = len(x), self.positions
+        n, side = x.shape[0], self.positions  # (len would be a constant in a traced network)
         k, s = self.kernel, self.stride
         # [n, rows, columns, channels, k, k], a view → [positions², n, k · k · channels]
         windows = x.permute(0, 2, 3, 1).unfold(1, k, s).unfold(2, k, s)
@@ -86,6 +86,10 @@ class DeepFace(Embedder):
     Raises:
         ConfigError: an option out of range.
     """
+
+    # Its locally connected layers are a batched matrix product for torch, and a slow gather for
+    # other engines (8 against 14 ms a crop on one core).
+    cpu_backend = "torch"
 
     def __init__(
         self,

@@ -95,8 +95,12 @@ class SFace(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         # The first layers hold megabytes of activations per crop: on a CPU, two crops at a time
         # keep them in the cache. The later ones hold the weights: more crops share those.
-        step = _EARLY_CROPS_ON_CPU if crops.device.type == "cpu" else max(1, len(crops))
-        x = torch.cat([self._early(part) for part in torch.split(crops, step)])
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if crops.device.type == "cpu" and not tracing:
+            parts = torch.split(crops, _EARLY_CROPS_ON_CPU)
+            x = torch.cat([self._early(part) for part in parts])
+        else:
+            x = self._early(crops)
         for layer in islice(self.trunk, _EARLY_LAYERS, None):
             x = layer(x)
         x = self.head(x.permute(0, 2, 3, 1).flatten(1))

@@ -1,0 +1,197 @@
+"""What computes a network: one method from a batch of pictures to the network's output.
+
+The zoo's torch module is the only source of weights. A backend is made from it in memory when
+it is loaded: torch itself (any network, any device), or OpenVINO on CPUs, which is faster
+(docs/adr/0007-openvino-computes-on-cpus.md has the comparison) and refuses what it cannot
+compute exactly. Which one computes is always said: in the log, and by `Backend.name`.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facecore.errors import ConfigError
+from facecore.zoo.installed import cpu_engine
+from facecore.zoo.placement import place
+
+_log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "torch", "openvino")
+# Cosine of each row of the output with that of plain float32, at least, by precision. Rounding
+# alone costs less: a network for which it costs more must not be computed that way.
+AGREEMENT = {torch.float32: 0.99999, torch.bfloat16: 0.999, torch.float16: 0.999}
+_CHECKED_PICTURES = 3  # not a power of two: batches are cut into those
+
+
+class Backend(Protocol):
+    """A network ready for inference; any thread may call it, several at a time.
+
+    Attributes:
+        name: torch or openvino.
+        dtype: what it computes in; the output is float32 all the same.
+    """
+
+    name: str
+    dtype: torch.dtype
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """uint8 RGB `[n, h, w, 3]`, contiguous → the network's output of `[n, 3, h, w]`."""
+        ...
+
+
+class TorchBackend:
+    """The network itself, laid out for the device; see `placement.place`.
+
+    Args:
+        example: shape `[n, h, w, 3]` of a typical input.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, dtype: torch.dtype, example: Sequence[int]
+    ) -> None:
+        self.dtype = dtype
+        self._device = device
+        count, height, width, channels = example
+        self._network = place(network, device, dtype, (count, channels, height, width))
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        on_device = pictures.to(self._device, non_blocking=True)
+        output: Tensor = self._network(on_device.permute(0, 3, 1, 2))
+        return output.float()
+
+
+def make_backend(
+    network: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    example: Sequence[int],
+    *,
+    wanted: str = "auto",
+    threads: int = 1,
+    any_size: bool = False,
+) -> Backend:
+    """The backend for `network` on `device`: OpenVINO on a CPU that has it, else torch.
+
+    Where a lower precision than float32 does not keep to `AGREEMENT`, float32 is used; where
+    OpenVINO is absent or does not compute this network exactly, torch is. Both are logged.
+
+    Args:
+        example: shape `[n, h, w, 3]` of a typical input; `n` is the largest batch.
+        wanted: one of `BACKENDS`.
+        threads: of the caller that will call it at the same time.
+        any_size: whether heights and widths vary.
+
+    Raises:
+        ConfigError: `wanted` is unknown, or cannot be had for this network and device.
+    """
+    if wanted not in BACKENDS:
+        raise ConfigError(f"backend {wanted!r} is not one of {', '.join(BACKENDS)}.")
+    if wanted == "openvino" and device.type != "cpu":
+        raise ConfigError(
+            f"backend 'openvino' computes on a CPU, not on {device}.",
+            remedy="Set backend to auto, or device to cpu.",
+        )
+    if wanted == "auto":
+        wanted = getattr(network, "cpu_backend", "auto")  # what its author measured
+    pictures = _smooth_noise((_CHECKED_PICTURES, *example[1:]))
+    expected = _reference(network, pictures)
+    for candidate in (dtype, torch.float32) if dtype != torch.float32 else (dtype,):
+        if wanted != "torch" and device.type == "cpu":
+            made = _openvino(network, candidate, example, threads, any_size, wanted)
+            if made is not None and _agrees(made, pictures, expected):
+                return made
+        placed = TorchBackend(network, device, candidate, example)
+        if _agrees(placed, pictures, expected):
+            if wanted == "openvino":
+                break
+            return placed
+    if wanted == "openvino":
+        raise ConfigError(
+            f"OpenVINO cannot compute {type(network).__name__}.", remedy="Set backend to auto."
+        )
+    # Not even torch in float32 repeats itself: a broken build, or weights that overflow.
+    raise ConfigError(
+        f"{type(network).__name__} gives other results on {device} than it should.",
+        remedy="Check this build of torch, or set device to cpu.",
+    )
+
+
+@lru_cache(maxsize=1)
+def _tell_absence() -> None:
+    """Once per process."""
+    _log.warning("torch computes: %s.", cpu_engine()[1])
+
+
+def _openvino(
+    network: nn.Module,
+    dtype: torch.dtype,
+    example: Sequence[int],
+    threads: int,
+    any_size: bool,
+    wanted: str,
+) -> Backend | None:
+    if cpu_engine()[0] == "torch":
+        if wanted == "openvino":
+            raise ConfigError(
+                "backend 'openvino' was asked for and is not installed.",
+                remedy="pip install openvino, or set backend to auto.",
+            )
+        _tell_absence()
+        return None
+    from facecore.zoo.openvino_backend import NotExportable, OpenVinoBackend
+
+    try:
+        return OpenVinoBackend(network, dtype, example, threads=threads, any_size=any_size)
+    except NotExportable as error:
+        _log.warning("%s: torch computes. %s", type(network).__name__, error)
+        return None
+
+
+def _agrees(backend: Backend, pictures: Tensor, expected: Tensor) -> bool:
+    """Whether it computes what the network does; what it raises counts as no."""
+    try:
+        found = backend(pictures).cpu().flatten(1)
+    except RuntimeError as error:
+        _log.warning("%s in %s fails: %s", backend.name, backend.dtype, error)
+        return False
+    least = AGREEMENT[backend.dtype]
+    if found.shape == expected.shape:
+        worst = float(F.cosine_similarity(found, expected, dim=1).min())
+        if worst >= least:
+            return True
+    else:
+        worst = float("nan")
+    _log.warning(
+        "%s in %s agrees with float32 to a cosine of %.5f only (%.5f is needed): not used.",
+        *(backend.name, backend.dtype, worst, least),
+    )
+    return False
+
+
+@torch.inference_mode()
+def _reference(network: nn.Module, pictures: Tensor) -> Tensor:
+    plain = copy.deepcopy(network).cpu().float().eval()
+    output: Tensor = plain(pictures.permute(0, 3, 1, 2))
+    return output.float().flatten(1)
+
+
+def _smooth_noise(shape: Sequence[int]) -> Tensor:
+    """Pictures with detail at every scale, the same every time: uint8 `[n, h, w, 3]`."""
+    count, height, width, channels = shape
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(count, channels, height, width)
+    for side in (4, 16, 64):
+        coarse = torch.rand(count, channels, side, side, generator=generator)
+        total += F.interpolate(coarse, (height, width), mode="bilinear") / 3
+    return (total * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
