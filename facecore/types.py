@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -97,6 +98,23 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __getitem__(self, part: slice) -> Detections:
+        """Some of the faces, in order."""
+        landmarks = None if self.landmarks is None else self.landmarks[part]
+        return Detections(self.boxes[part], self.scores[part], landmarks)
+
+    @classmethod
+    def join(cls, several: Sequence[Detections]) -> Detections:
+        """Those of several images behind one another; all with landmarks, or they have none."""
+        if not several:
+            return cls.empty()
+        landmarks = [found.landmarks for found in several if found.landmarks is not None]
+        return cls(
+            np.concatenate([found.boxes for found in several]),
+            np.concatenate([found.scores for found in several]),
+            np.concatenate(landmarks) if len(landmarks) == len(several) else None,
+        )
 
     @classmethod
     def empty(cls) -> Detections:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,11 @@ from facecore.stages.decode import Limits
 from facecore.stages.face_quality import assess
 from facecore.stores.catalog import active, coverage, faces, images, shards
 from facecore.stores.catalog.connection import Transaction
-from facecore.types import Embeddings, FaceCrops, ImageRef
+from facecore.types import Detections, Embeddings, FaceCrops, ImageRef
 
 logger = logging.getLogger(__name__)
+
+_JUDGED_AT_ONCE = 256  # faces; their intermediate values take 24 KB each
 
 
 def plan(
@@ -71,6 +73,7 @@ class Pack:
 
     key: str
     rows: list[faces.FaceRow] = field(default_factory=list)
+    found: list[Detections] = field(default_factory=list)
     pixels: list[FaceCrops] = field(default_factory=list)
     vectors: list[Embeddings] = field(default_factory=list)
 
@@ -78,7 +81,6 @@ class Pack:
         self, image_id: int, found: ExtractedImage, detector_id: int, shard_id: int | None
     ) -> None:
         """Append the faces of an image."""
-        qualities = assess(found.crops, found.detections).records()
         landmarks = found.detections.landmarks
         for ordinal in range(len(found)):
             self.rows.append(
@@ -91,10 +93,10 @@ class Pack:
                     score=float(found.detections.scores[ordinal]),
                     crop_key=self.key,
                     crop_index=len(self.rows),
-                    quality=qualities[ordinal],
                     shard_id=shard_id,
                 )
             )
+        self.found.append(found.detections)
         self.pixels.append(found.crops)
         self.vectors.append(found.embeddings)
 
@@ -102,12 +104,21 @@ class Pack:
         """Store crops, faces and embeddings; returns the face ids in order."""
         if not self.rows:
             return []
-        crops.write_pack(stores.objects, self.key, crops.concatenate(self.pixels))
-        face_ids = faces.insert_faces(tx, self.rows)
+        pixels = crops.concatenate(self.pixels)
+        crops.write_pack(stores.objects, self.key, pixels)
+        judged = zip(self.rows, self._qualities(pixels), strict=True)
+        face_ids = faces.insert_faces(tx, [replace(row, quality=q) for row, q in judged])
         contract = self.vectors[0].contract
         vectors = np.concatenate([v.vectors for v in self.vectors])
         faces.copy_embeddings(tx, embedder_id, face_ids, Embeddings(vectors, contract))
         return face_ids
+
+    def _qualities(self, pixels: FaceCrops) -> Iterator[dict[str, float]]:
+        """Of every face, judged many at a time: for a few, calling costs more than computing."""
+        found = Detections.join(self.found)
+        for start in range(0, len(found), _JUDGED_AT_ONCE):
+            part = slice(start, start + _JUDGED_AT_ONCE)
+            yield from assess(FaceCrops(pixels.pixels[part]), found[part]).records()
 
 
 def _claimed(stores: Stores, shard_id: int, run: Run) -> list[str]:

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from facecore.stages.align import align
+from facecore.stages.align import align, pixels_per_crop_pixel
 from facecore.stages.detector import Detector
 from facecore.stages.embed import FaceEmbedder
 from facecore.stages.workers import Workers
-from facecore.types import Contract, Detections, Embeddings, FaceCrops, Image
+from facecore.types import CROP_SIZE, Contract, Detections, Embeddings, FaceCrops, Image
+
+# A crop is cut from a reduced picture only where that still has this many pixels for each of
+# the crop's, across: alignment averages over as many, so no detail is missed that a crop can
+# show. Otherwise the picture is decoded again, in full.
+_ENOUGH_PIXELS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image decoded for searching, which may be smaller than it is.
+
+    Attributes:
+        pixels: uint8 RGB `[h, w, 3]`.
+        width, height: of the whole image, px.
+        whole: decodes it in full size; None where `pixels` is in full size.
+    """
+
+    pixels: Image
+    width: int
+    height: int
+    whole: Callable[[], Image] | None = None
+
+    @classmethod
+    def of(cls, image: Image) -> Picture:
+        """An image in full size."""
+        return cls(image, image.shape[1], image.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +59,108 @@ class ExtractedImage:
 
 
 class FaceExtractor:
-    """Finds, aligns and embeds all faces of a batch of images of any size."""
+    """Finds, aligns and embeds all faces of a batch of images of any size.
+
+    Several threads may extract at the same time.
+    """
 
     def __init__(
         self, detector: Detector, embedder: FaceEmbedder, workers: Workers | None = None
     ) -> None:
         self.detector = detector
         self.embedder = embedder
-        self._workers = (workers or Workers()).on_cpu()
+        self.workers = workers or Workers()
 
     @property
     def contract(self) -> Contract:
         """What the embeddings depend on."""
         return self.embedder.contract
 
-    def extract(self, images: Sequence[Image]) -> list[ExtractedImage]:
-        """One result per image, in order; an image without a face gives an empty one."""
+    @property
+    def searched_px(self) -> int:
+        """Longest side at which images are searched for faces."""
+        return self.detector.searched_px
+
+    def describe(self) -> dict[str, str]:
+        """What computes, in words: for logs and records."""
+        backend = getattr(self.detector, "backend", None)
+        return {
+            "device": str(self.workers.device),
+            "threads": str(self.workers.threads),
+            "detector": "torch" if backend is None else str(backend.name),
+            "embedder": f"{self.embedder.backend.name} {self.embedder.precision}",
+        }
+
+    def probe(self) -> None:
+        """Extract a picture in which nothing can be wrong; raises what is wrong with us."""
+        self.detector.detect([np.full((64, 64, 3), 127, np.uint8)])
+        self.embedder.embed(FaceCrops(np.full((1, CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)))
+
+    def extract(self, images: Sequence[Image | Picture]) -> list[ExtractedImage]:
+        """One result per image, in order; an image without a face gives an empty one.
+
+        Raises:
+            ImageRejected: a reduced picture had to be decoded in full, and could not be.
+        """
         if not images:
             return []
-        detections = self.detector.detect(images)
-        crops = align(images, detections, self._workers)
+        pictures = [i if isinstance(i, Picture) else Picture.of(i) for i in images]
+        detections = self.detector.detect([picture.pixels for picture in pictures])
+        crops = align(*_with_enough_pixels(pictures, detections), self.workers)
         vectors = self.embedder.embed(FaceCrops(np.concatenate([c.pixels for c in crops]))).vectors
         per_image = np.split(vectors, np.cumsum([len(c) for c in crops])[:-1])
         return [
             ExtractedImage(
-                width=image.shape[1],
-                height=image.shape[0],
-                detections=found,
+                width=picture.width,
+                height=picture.height,
+                detections=_scaled(found, picture.pixels.shape, (picture.height, picture.width)),
                 crops=cropped,
                 embeddings=Embeddings(own, self.contract),
             )
-            for image, found, cropped, own in zip(images, detections, crops, per_image, strict=True)
+            for picture, found, cropped, own in zip(
+                pictures, detections, crops, per_image, strict=True
+            )
         ]
+
+
+def _with_enough_pixels(
+    pictures: Sequence[Picture], detections: Sequence[Detections]
+) -> tuple[list[Image], list[Detections]]:
+    """The pixels to cut crops from, and the detections in their coordinates."""
+    pixels, moved = [], []
+    for picture, found in zip(pictures, detections, strict=True):
+        source, own = picture.pixels, found
+        if picture.whole is not None and _enough(found):
+            own = _centred(found, picture.height / source.shape[0])
+        elif picture.whole is not None:
+            source = picture.whole()
+            own = _scaled(found, picture.pixels.shape, source.shape)
+        pixels.append(source)
+        moved.append(own)
+    return pixels, moved
+
+
+def _centred(found: Detections, factor: float) -> Detections:
+    """Pixels of a picture reduced by `factor` lie between those of the whole one. Where nothing
+    was reduced, that half a pixel is not made up for (coordinates are only multiplied), so a
+    crop of the same face must not make up for it here.
+    """
+    if found.landmarks is None:
+        return found
+    shift = np.float32(0.5 / factor - 0.5)
+    return Detections(found.boxes, found.scores, found.landmarks + shift)
+
+
+def _enough(found: Detections) -> bool:
+    if found.landmarks is None or not len(found):
+        return True
+    return float(pixels_per_crop_pixel(found.landmarks).min()) >= _ENOUGH_PIXELS
+
+
+def _scaled(found: Detections, own: Sequence[int], wanted: Sequence[int]) -> Detections:
+    """Detections in an image of shape `own` (height, width …) as they lie in one of `wanted`."""
+    if tuple(own[:2]) == tuple(wanted[:2]) or not len(found):
+        return found
+    factor = np.array([wanted[1] / own[1], wanted[0] / own[0]], np.float32)
+    landmarks = None if found.landmarks is None else found.landmarks * factor
+    return Detections(found.boxes * np.tile(factor, 2), found.scores, landmarks)

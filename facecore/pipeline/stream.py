@@ -1,27 +1,45 @@
-"""Any number of images through the extractor, with bounded memory.
+"""Any number of images through the extractor, with bounded memory and every core at work.
 
-Threads fetch and decode ahead while the caller's thread computes. How many images and how many
-decoded pixels wait is limited, so memory depends on these limits and never on how much there
-is to do. Results come in the order of the items. A picture that cannot be used costs one
-picture; a store that fails ends the stream.
+Three kinds of threads, none of which waits for another's whole batch:
+
+- fetching threads, many, which mostly wait for the network: bytes, and their header checked;
+- lanes, which compute: each takes the next group of images and brings it through decoding,
+  detection, alignment and embedding. On a CPU there is one lane per core and each computes on
+  its own core alone, so that no operator waits for a thread of another (`stages.workers`). On a
+  GPU several lanes keep it busy: while one decodes on the CPU, another uploads on a stream of
+  its own, another computes;
+- the caller's thread, which takes results in the order of the items.
+
+What waits between them is limited by items, bytes and pixels (`pipeline.window`), so memory
+depends on these limits and never on how much there is to do; when the caller is slow, everything
+waits. A picture that cannot be used costs one picture; a store that fails ends the stream.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
 
 from facecore.errors import ImageRejected
-from facecore.pipeline.extract import ExtractedImage, FaceExtractor
-from facecore.stages.decode import Limits, decode
-from facecore.types import Image
-
-_log = logging.getLogger(__name__)
+from facecore.pipeline.extract import ExtractedImage, FaceExtractor, Picture
+from facecore.pipeline.isolate import extract_each
+from facecore.pipeline.window import Group, Window
+from facecore.stages.decode import Encoded, Limits, read
+from facecore.stages.workers import Workers, compute_in_this_thread
 
 Key = TypeVar("Key")
 Fetch = Callable[[], bytes]
+Outcome = ExtractedImage | ImageRejected
+
+# Images of a group, by device: on a CPU enough for full batches of crops, on a GPU enough to
+# fill it.
+_GROUP_IMAGES = {"cpu": 16, "cuda": 256}
+_LANES_ON_GPU = 3
+_MAX_BYTES_WAITING = 64 * 2**20
 
 
 def stream(
@@ -29,159 +47,132 @@ def stream(
     extractor: FaceExtractor,
     limits: Limits | None = None,
     *,
-    batch_images: int = 32,
-    workers: int = 4,
+    batch_images: int = 0,
+    workers: int = 16,
     max_pixels_waiting: int = 128_000_000,
-) -> Iterator[tuple[Key, ExtractedImage | ImageRejected]]:
+    max_bytes_waiting: int = _MAX_BYTES_WAITING,
+) -> Iterator[tuple[Key, Outcome]]:
     """Fetch, decode and extract; yields one `(key, result)` per item, in order.
 
     Args:
         items: keys with a callable that returns the file's bytes; it runs in another thread.
             The iterable itself is advanced by one thread at a time, lazily.
         limits: what is decoded at all; see `stages.decode`.
-        batch_images: images extracted at once; fewer when they are large.
-        workers: threads that fetch and decode.
-        max_pixels_waiting: decoded pixels ahead of the extractor (3 bytes each); each worker
-            may exceed it by the one image it has in hand.
+        batch_images: images a lane takes at once, fewer when they are large; 0 for what suits
+            the device.
+        workers: threads that fetch.
+        max_pixels_waiting: decoded pixels of all lanes together (3 bytes each); each lane may
+            exceed its share by one image.
+        max_bytes_waiting: bytes fetched and not decoded yet; each fetching thread may exceed it
+            by the one file it has in hand.
 
     Yields:
-        The key with what was found, or with the `ImageRejected` that fetching or decoding this
-        one image raised.
+        The key with what was found, or with the `ImageRejected` that fetching, decoding or
+        extracting this one image raised.
 
     Raises:
         StoreError: and any other exception of `items` or a fetch other than `ImageRejected`,
-            unchanged, when its turn comes. All threads have ended by then, as they have when
-            the caller stops iterating (closes the generator).
+            unchanged, when its turn comes; likewise what extraction raises where it is not the
+            image's fault. All threads have ended by then, as they have when the caller stops
+            iterating (closes the generator).
     """
-    ahead = _Ahead(items, limits or Limits(), 2 * batch_images, max_pixels_waiting)
+    device = extractor.workers.device
+    lanes = extractor.workers.threads if device.type == "cpu" else _LANES_ON_GPU
+    group = batch_images or _GROUP_IMAGES[device.type]
+    window: Window[Key, Fetch, Encoded | ImageRejected, Outcome] = Window(
+        items,
+        group_items=group,
+        group_pixels=max_pixels_waiting // lanes,
+        group_bytes=max_bytes_waiting // 2,
+        max_items=(lanes + 1) * group,
+        max_bytes=max_bytes_waiting,
+    )
     threads = [
-        threading.Thread(target=ahead.work, name=f"facecore-decode-{i}", daemon=True)
-        for i in range(workers)
+        *(_thread(f"fetch-{i}", _fetch, window, limits or Limits()) for i in range(workers)),
+        *(_thread(f"lane-{i}", _lane, window, extractor) for i in range(lanes)),
     ]
     for thread in threads:
         thread.start()
     try:
-        batch: list[tuple[Key, Image | ImageRejected]] = []
-        pixels = 0
-        while (item := ahead.take()) is not None:
-            batch.append(item)
-            pixels += _pixels(item[1])
-            if len(batch) >= batch_images or pixels >= max_pixels_waiting // 2:
-                yield from _extract(batch, extractor)
-                batch, pixels = [], 0
-        yield from _extract(batch, extractor)
+        while (results := window.take()) is not None:
+            yield from results
     finally:
-        ahead.stop()
+        window.stop()
         for thread in threads:
             thread.join()
 
 
-def _pixels(image: Image | ImageRejected) -> int:
-    return 0 if isinstance(image, ImageRejected) else image.shape[0] * image.shape[1]
+def _thread(name: str, run: Callable[..., None], *arguments: object) -> threading.Thread:
+    return threading.Thread(target=run, args=arguments, name=f"facecore-{name}", daemon=True)
+
+
+def _fetch(window: Window[Key, Fetch, Encoded | ImageRejected, Outcome], limits: Limits) -> None:
+    while (turn := window.next_item()) is not None:
+        number, key, fetch = turn
+        try:
+            encoded = read(fetch(), limits)
+        except ImageRejected as rejected:
+            window.arrived(number, key, rejected, 0, 0)
+        except BaseException as error:  # raised again in the caller's thread
+            window.failed(number, error)
+            return
+        else:
+            header = encoded.header
+            window.arrived(number, key, encoded, len(encoded.data), header.width * header.height)
+
+
+def _lane(
+    window: Window[Key, Fetch, Encoded | ImageRejected, Outcome], extractor: FaceExtractor
+) -> None:
+    device = extractor.workers.device
+    if device.type == "cpu":
+        compute_in_this_thread()
+    with _own_stream(device):
+        while (group := window.next_group()) is not None:
+            try:
+                window.finished(group, _extract(group, extractor))
+            except BaseException as error:  # raised again in the caller's thread
+                window.broken(group, error)
+                return
+
+
+def _own_stream(device: torch.device) -> AbstractContextManager[object]:
+    if device.type == "cpu":
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 def _extract(
-    batch: list[tuple[Key, Image | ImageRejected]], extractor: FaceExtractor
-) -> Iterator[tuple[Key, ExtractedImage | ImageRejected]]:
-    images = [image for _, image in batch if not isinstance(image, ImageRejected)]
-    extracted = iter(extractor.extract(images))
-    for key, image in batch:
-        yield key, image if isinstance(image, ImageRejected) else next(extracted)
+    group: Group[Key, Encoded | ImageRejected], extractor: FaceExtractor
+) -> list[tuple[Key, Outcome]]:
+    contents = [content for _, content in group.items]
+    pictures = decode_group(contents, extractor.searched_px, extractor.workers.on_cpu())
+    usable = [picture for picture in pictures if isinstance(picture, Picture)]
+    extracted = iter(extract_each(extractor, usable) if usable else [])
+    return [
+        (key, picture if isinstance(picture, ImageRejected) else next(extracted))
+        for (key, _), picture in zip(group.items, pictures, strict=True)
+    ]
 
 
-class _Ahead(Generic[Key]):
-    """Items being fetched and decoded by worker threads, handed out in order.
+def decode_group(
+    contents: list[Encoded | ImageRejected], least_px: int, workers: Workers
+) -> list[Picture | ImageRejected]:
+    """Decode for searching at `least_px` at most; what cannot be decoded is rejected by itself."""
 
-    Items are taken from the iterable in order, and a worker waits only before it takes one.
-    So the item whose turn it is has always been taken and nothing holds it up: no deadlock.
-    """
+    def decode_some(some: list[Encoded | ImageRejected]) -> list[Picture | ImageRejected]:
+        return [_picture(content, least_px) for content in some]
 
-    def __init__(
-        self, items: Iterable[tuple[Key, Fetch]], limits: Limits, max_items: int, max_pixels: int
-    ) -> None:
-        self._items = iter(items)
-        self._limits = limits
-        self._max_items = max_items
-        self._max_pixels = max_pixels
-        self._changed = threading.Condition()
-        self._advance = threading.Lock()  # held while the iterable is advanced
-        self._done: dict[int, tuple[Key, Image | ImageRejected] | BaseException] = {}
-        self._taken = 0  # by workers
-        self._given = 0  # to the consumer
-        self._pixels = 0  # decoded and not given yet
-        self._ended = False
+    return [picture for some in workers.run(contents, 4, decode_some) for picture in some]
 
-    def stop(self) -> None:
-        """Let no worker start anything new."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
 
-    def take(self) -> tuple[Key, Image | ImageRejected] | None:
-        """The next item, when it is ready; None after the last one."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._given in self._done or (self._ended and self._given >= self._taken)
-            )
-            item = self._done.pop(self._given, None)
-            if isinstance(item, BaseException):
-                raise item
-            if item is not None:
-                self._given += 1
-                self._pixels -= _pixels(item[1])
-                self._changed.notify_all()
-            return item
-
-    def work(self) -> None:
-        """What each worker thread runs."""
-        while (turn := self._next()) is not None:
-            index, key, fetch = turn
-            try:
-                image: Image | ImageRejected = decode(fetch(), self._limits)
-            except ImageRejected as rejected:
-                image = rejected
-            except BaseException as error:  # raised again by take
-                self._finish(index, error)
-                return
-            self._finish(index, (key, image))
-
-    def _next(self) -> tuple[int, Key, Fetch] | None:
-        with self._advance:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: (
-                        self._ended
-                        or (
-                            self._taken - self._given < self._max_items
-                            and self._pixels < self._max_pixels
-                        )
-                    )
-                )
-                if self._ended:
-                    return None
-            try:
-                key, fetch = next(self._items)
-            except StopIteration:
-                self.stop()
-                return None
-            except BaseException as error:  # raised again by take
-                with self._changed:
-                    index = self._taken
-                    self._taken += 1
-                self._finish(index, error)
-                return None
-            with self._changed:
-                index = self._taken
-                self._taken += 1
-            return index, key, fetch
-
-    def _finish(
-        self, index: int, result: tuple[Key, Image | ImageRejected] | BaseException
-    ) -> None:
-        with self._changed:
-            self._done[index] = result
-            if isinstance(result, BaseException):
-                self._ended = True
-            elif not isinstance(result[1], ImageRejected):
-                self._pixels += _pixels(result[1])
-            self._changed.notify_all()
+def _picture(content: Encoded | ImageRejected, least_px: int) -> Picture | ImageRejected:
+    if isinstance(content, ImageRejected):
+        return content
+    try:
+        pixels = content.decode_reduced(least_px)
+    except ImageRejected as rejected:
+        return rejected
+    reduced = content.reduction(least_px) > 1
+    size = content.header.width, content.header.height
+    return Picture(pixels, *size, whole=content.decode if reduced else None)

@@ -34,15 +34,18 @@ TEMPLATE: Floats = np.array(
 # From this many image pixels per crop pixel on, the face is reduced before it is sampled.
 _REDUCE_FROM = 2.0
 _FACES_AT_ONCE = 8
-# (u, v, 1) of every pixel of a crop, row by row.
-_CROP_PIXELS = torch.stack(
-    [
-        torch.arange(CROP_SIZE).repeat(CROP_SIZE),
-        torch.arange(CROP_SIZE).repeat_interleave(CROP_SIZE),
-        torch.ones(CROP_SIZE * CROP_SIZE, dtype=torch.int64),
-    ],
-    1,
-).float()
+# (u, v, 1) of every pixel of a crop, row by row. Made by NumPy: an operation of torch this large
+# would start its threads at import, and a process forked after that hangs in its first one.
+_CROP_PIXELS = torch.from_numpy(
+    np.stack(
+        [
+            np.tile(np.arange(CROP_SIZE), CROP_SIZE),
+            np.repeat(np.arange(CROP_SIZE), CROP_SIZE),
+            np.ones(CROP_SIZE * CROP_SIZE),
+        ],
+        1,
+    ).astype(np.float32)
+)
 
 Doubles = npt.NDArray[np.float64]
 
@@ -102,6 +105,11 @@ def align(
         (workers or Workers()).on_cpu().run(order, _FACES_AT_ONCE, fill)
     ends = np.cumsum([len(found) for found in detections])[:-1]
     return [FaceCrops(part) for part in np.split(crops, ends)]
+
+
+def pixels_per_crop_pixel(landmarks: Floats) -> Doubles:
+    """How many pixels of the image lie under one of the crop's, across: float64 `[n]`."""
+    return _extent(similarity(landmarks))
 
 
 def _extent(matrices: Doubles) -> Doubles:

@@ -96,16 +96,66 @@ def decode(data: bytes, limits: Limits) -> Image:
     Raises:
         ImageRejected: as `inspect`, and truncated or undecodable when the pixels show it.
     """
-    header, raw = _inspect(data, limits)
-    if header.format == "JPEG" and raw.mode != "CMYK":
-        image = _decode_jpeg(data)
-    else:
-        image = _decode_with_pillow(data, header.format, raw)
-    if header.format != "TIFF":  # Pillow has turned these already
-        image = _upright(image, header.orientation)
-    if image.shape[:2] != (header.height, header.width):
-        raise damaged(header.format, "its size differs from what the header states")
-    return np.ascontiguousarray(image)
+    return read(data, limits).decode()
+
+
+def read(data: bytes, limits: Limits) -> Encoded:
+    """The first half of `decode`: no pixel is decoded yet.
+
+    Raises:
+        ImageRejected: as `inspect`.
+    """
+    return Encoded(data, *_inspect(data, limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A file whose header was accepted. Made by `read`."""
+
+    data: bytes
+    header: ImageHeader
+    raw: RawHeader
+
+    def decode(self) -> Image:
+        """As `decode`.
+
+        Raises:
+            ImageRejected: truncated or undecodable.
+        """
+        return self._upright(self._pixels(1), 1)
+
+    def decode_reduced(self, least_px: int) -> Image:
+        """The same picture at 1/2, 1/4 or 1/8 of its size, or whole; see `reduction`.
+
+        Raises:
+            ImageRejected: as `decode`.
+        """
+        factor = self.reduction(least_px)
+        return self._upright(self._pixels(factor), factor)
+
+    def reduction(self, least_px: int) -> int:
+        """By how much `decode_reduced` divides the size: 1, 2, 4 or 8.
+
+        A JPEG's decoder can leave out the finest detail of every block, which saves most of the
+        work. The longer side keeps at least `least_px`.
+        """
+        if self.header.format != "JPEG" or self.raw.mode == "CMYK":
+            return 1
+        longest = max(self.header.width, self.header.height)
+        return next((f for f in (8, 4, 2) if longest >= f * least_px), 1)
+
+    def _pixels(self, factor: int) -> Image:
+        if self.header.format == "JPEG" and self.raw.mode != "CMYK" and factor == 1:
+            return _decode_jpeg(self.data)
+        return _decode_with_pillow(self.data, self.header.format, self.raw, factor)
+
+    def _upright(self, image: Image, factor: int) -> Image:
+        header = self.header
+        if header.format != "TIFF":  # Pillow has turned these already
+            image = _upright(image, header.orientation)
+        if image.shape[:2] != (-(-header.height // factor), -(-header.width // factor)):
+            raise damaged(header.format, "its size differs from what the header states")
+        return np.ascontiguousarray(image)
 
 
 def _inspect(data: bytes, limits: Limits) -> tuple[ImageHeader, RawHeader]:
@@ -164,7 +214,7 @@ def _decode_jpeg(data: bytes) -> Image:
     return image
 
 
-def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader) -> Image:
+def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader, factor: int = 1) -> Image:
     try:
         picture = _open(data, kind)
         opened_size = picture.size
@@ -172,6 +222,8 @@ def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader) -> Image:
             raise damaged(kind, "two headers state different sizes")
         if picture.mode not in _EIGHT_BIT_MODES | _ALPHA_MODES | _SIXTEEN_BIT_MODES:
             raise unsupported(f"{kind} with pixels of type {picture.mode}")
+        if factor > 1:
+            picture.draft(None, (raw.width // factor, raw.height // factor))
         picture.load()
         return _rgb(picture, inverted=kind == "JPEG" and not raw.adobe)
     except ImageRejected:

@@ -96,6 +96,7 @@ class FaceDetector:
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
         self._sides = tuple(sides_px)
+        self.searched_px = max(sides_px)
         self._batch_images = batch_images
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:

@@ -75,7 +75,7 @@ class RegionFaceDetector:
         self._model = copy.deepcopy(model).to(self._workers.device).eval().requires_grad_(False)
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
-        self._longest_px = longest_px
+        self.searched_px = longest_px
         on_cpu = self._workers.device.type == "cpu"
         self._batch_images = _CPU_IMAGES_AT_ONCE if on_cpu else batch_images
 
@@ -95,8 +95,8 @@ class RegionFaceDetector:
             height, width = image.shape[:2]
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
             longest = max(height, width)
-            if longest > self._longest_px:
-                goal = self._longest_px / longest
+            if longest > self.searched_px:
+                goal = self.searched_px / longest
                 size = [max(1, round(length * goal)) for length in (height, width)]
                 pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
             h, w = pixels.shape[1:]

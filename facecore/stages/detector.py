@@ -9,7 +9,13 @@ from facecore.types import Detections, Image
 
 
 class Detector(Protocol):
-    """Finds faces with five landmarks in images of any size."""
+    """Finds faces with five landmarks in images of any size.
+
+    Attributes:
+        searched_px: longest side at which images are searched; more pixels do not help it.
+    """
+
+    searched_px: int
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Faces of each image, best score first; coordinates in pixels of that image."""

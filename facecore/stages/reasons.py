@@ -23,6 +23,7 @@ MULTIPLE_PAGES = "multiple_pages"
 
 # found when the image is to be extracted
 MISSING = "missing"
+EXTRACTION_FAILED = "extraction_failed"
 
 # found by the quality gate, from measurements of the decoded image
 TOO_SMALL = "too_small"
@@ -48,6 +49,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         ANIMATED: "An animation: choosing one of its frames would silently lose the others.",
         MULTIPLE_PAGES: "A TIFF of several pages: choosing one would silently lose the others.",
         MISSING: "The stored file is gone from the object store.",
+        EXTRACTION_FAILED: "Looking for faces in this one image fails, while others work.",
         TOO_SMALL: "The shorter side has too few pixels to hold a usable face.",
         EXTREME_ASPECT: "Far longer than wide (or the reverse): a strip, not a photograph.",
         TOO_BLURRED: "There is too little fine detail: out of focus, smeared or enlarged.",

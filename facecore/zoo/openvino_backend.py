@@ -85,13 +85,15 @@ class OpenVinoBackend:
         self._compiled_in = 0
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        array = pictures.numpy()
+        tensor_of, array = _openvino().Tensor, pictures.numpy()
         parts: list[Tensor] = []
         for part in _powers_of_two(len(array), self._largest):
             piece = array[part]
             request = self._request(fixed=self._fixed is not None and len(piece) == self._largest)
-            found = request.infer([piece], share_inputs=True, share_outputs=False)[0]
-            parts.append(torch.from_numpy(found))
+            request.set_input_tensor(tensor_of(piece, shared_memory=True))
+            request.infer()
+            # A copy: the request writes its next output into the same memory.
+            parts.append(torch.from_numpy(request.get_output_tensor(0).data.copy()))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _request(self, *, fixed: bool) -> Any:

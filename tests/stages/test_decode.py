@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from facecore.errors import ImageRejected
-from facecore.stages.decode import Limits, decode, inspect
+from facecore.stages.decode import Limits, decode, inspect, read
 from facecore.stages.reasons import REASONS
 
 LIMITS = Limits()
@@ -384,3 +384,46 @@ def test_many_threads_at_once():
         images = list(pool.map(lambda data: decode(data, LIMITS), files))
     for n, image in enumerate(images):
         assert np.array_equal(image, alone[n % len(FORMATS)])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("least_px", [100, 51, 26, 13, 1])
+def test_reduced_is_the_same_picture_but_smaller(orientation, least_px):
+    gradient = np.zeros((101, 64, 3), np.uint8)
+    gradient[..., 0] = np.linspace(0, 250, 101)[:, None]
+    gradient[..., 1] = np.linspace(0, 250, 64)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(gradient).save(buffer, "JPEG", quality=95, exif=exif.tobytes())
+    encoded = read(buffer.getvalue(), Limits())
+    whole, reduced = encoded.decode(), encoded.decode_reduced(least_px)
+    factor = encoded.reduction(least_px)
+    assert factor == {100: 1, 51: 1, 26: 2, 13: 4, 1: 8}[least_px]
+    assert reduced.shape[:2] == tuple(-(-side // factor) for side in whole.shape[:2])
+    assert reduced.flags.c_contiguous
+    centre = factor // 2
+    sampled = whole[centre::factor, centre::factor].astype(int)
+    part = reduced[: sampled.shape[0], : sampled.shape[1]].astype(int)
+    assert np.abs(part - sampled).mean() < 8
+
+
+def test_only_plain_jpegs_are_reduced():
+    picture = Image.new("RGB", (400, 300), (200, 10, 30))
+    for kind, mode in (("PNG", "RGB"), ("WEBP", "RGB"), ("TIFF", "RGB"), ("JPEG", "CMYK")):
+        buffer = io.BytesIO()
+        picture.convert(mode).save(buffer, kind)
+        encoded = read(buffer.getvalue(), Limits())
+        assert encoded.reduction(10) == 1
+        np.testing.assert_array_equal(encoded.decode_reduced(10), encoded.decode())
+
+
+def test_a_truncated_file_is_rejected_reduced_as_well():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    encoded = read(buffer.getvalue()[: len(buffer.getvalue()) // 2], Limits())
+    for least_px in (400, 50):
+        with pytest.raises(ImageRejected) as caught:
+            encoded.decode_reduced(least_px)
+        assert caught.value.reason == "truncated"
