@@ -37,13 +37,14 @@ from facecore.analytics.clustering.agreement import Agreement, agreement
 from facecore.analytics.clustering.communities import communities
 from facecore.analytics.clustering.evidence import Evidence
 from facecore.analytics.clustering.joining import join
-from facecore.analytics.clustering.neighbours import NearestAbove, Neighbours, nearest_above
 from facecore.analytics.clustering.owners import Known
 from facecore.analytics.clustering.settling import group, settle
 from facecore.config import ClusterSettings, settings
 from facecore.jobs.cluster import FEWEST_FACES, FRAGMENT_RATE
 from facecore.lifecycle.default_pack import default_calibration
 from facecore.lifecycle.thresholds import threshold_for_gallery
+from facecore.stages.nearest import Nearest, nearest_others
+from facecore.stages.neighbours import Neighbours
 
 Groups = np.ndarray
 WANTED = ClusterSettings()
@@ -80,7 +81,7 @@ def each_its_own(people: np.ndarray) -> Groups:
 def run_full(vectors: np.ndarray) -> Groups:
     """A full pass."""
     evidence = evidence_for(len(vectors))
-    pairs = nearest_above(vectors, evidence.fragment, WANTED.neighbours)
+    pairs = nearest_others(vectors, evidence.fragment, WANTED.neighbours)
     known = known_of(np.zeros(len(vectors), np.int64))
     labels = group(vectors, pairs, known.good, evidence)
     return each_its_own(-settle(labels, pairs, known, evidence).people)
@@ -95,8 +96,8 @@ def run_incremental(vectors: np.ndarray, parts: int = 10, seed: int = 0) -> Grou
         seen = np.sort(np.concatenate([seen, part]))
         evidence = evidence_for(len(seen))
         own = np.searchsorted(seen, np.sort(part))
-        search = NearestAbove(vectors[seen[own]], evidence.fragment, WANTED.neighbours)
-        search.add(vectors[seen], np.arange(len(seen)), own)
+        search = Nearest(vectors[seen[own]], WANTED.neighbours, floor=evidence.fragment, own=own)
+        search.add(vectors[seen], np.arange(len(seen)))
         found = search.result()
         pairs = Neighbours(own[found.rows], found.columns, found.scores)
         new = np.zeros(len(seen), np.bool_)
@@ -112,7 +113,7 @@ def run_communities(vectors: np.ndarray, method: str, resolution: float = 1.0) -
     from sknetwork.clustering import Leiden, Louvain
 
     evidence = evidence_for(len(vectors))
-    pairs = nearest_above(vectors, evidence.edge, WANTED.neighbours)
+    pairs = nearest_others(vectors, evidence.edge, WANTED.neighbours)
     if method == "propagation":
         return communities(len(vectors), pairs, evidence)
     weights = evidence.weight(pairs.scores)
@@ -206,7 +207,7 @@ def compare(vectors: np.ndarray, people: np.ndarray) -> list[dict[str, Any]]:
         ],
     )
     add("HDBSCAN", [(f"at least {n}", lambda n=n: run_hdbscan(vectors, n)) for n in (2, 3, 4)])
-    pairs = nearest_above(vectors, grid[0], WANTED.neighbours)
+    pairs = nearest_others(vectors, grid[0], WANTED.neighbours)
     add(
         "Chinese Whispers",
         [(f"{t:.2f}", lambda t=t: run_whispers(pairs, len(vectors), t)) for t in grid],
@@ -238,7 +239,7 @@ def _measured(method: str, faces: int, answers: Any) -> None:
     elif method == "HDBSCAN":
         run_hdbscan(vectors, 2)
     else:
-        run_whispers(nearest_above(vectors, 0.5, WANTED.neighbours), faces, 0.5)
+        run_whispers(nearest_others(vectors, 0.5, WANTED.neighbours), faces, 0.5)
     spent, used = time.perf_counter() - began, time.process_time() - cpu
     after = _peak_mib()
     answers.put((spent, used, after, after - before))

@@ -152,6 +152,15 @@ class IdentifySettings(BaseModel):
     top_k: int = Field(default=5, ge=1, le=100)
 
 
+class SearchSettings(BaseModel):
+    """Nearest vectors: exact products for batches, an index for single look-ups."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        default="auto",
+        description="of the products that screen batches; the answer is float32's in every case",
+    )
+
+
 class ClusterSettings(BaseModel):
     """Unknown faces → proposed people. Thresholds come from the model's calibration."""
 
@@ -245,6 +254,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     extract: ExtractSettings = ExtractSettings()
     identify: IdentifySettings = IdentifySettings()
+    search: SearchSettings = SearchSettings()
     cluster: ClusterSettings = ClusterSettings()
     report: ReportSettings = ReportSettings()
     drift: DriftSettings = DriftSettings()

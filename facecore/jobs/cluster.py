@@ -105,7 +105,8 @@ def _pass(stores: Stores, run: Run, full: bool, on_progress: Progress) -> dict[s
 def _incremental(stores: Stores, run: Run, pair: Active, faces: int) -> dict[str, int]:
     """One batch of new faces, in one transaction."""
     from facecore.analytics.clustering.joining import join
-    from facecore.analytics.clustering.neighbours import NearestAbove, Neighbours
+    from facecore.stages.nearest import Nearest
+    from facecore.stages.neighbours import Neighbours
 
     model = pair.embedder.id
     with stores.catalog.transaction() as tx:
@@ -114,10 +115,16 @@ def _incremental(stores: Stores, run: Run, pair: Active, faces: int) -> dict[str
         if not len(new_ids):
             return {"faces": 0}
         evidence = evidence_of(stores, pair, faces)
-        neighbours = stores.settings.cluster.neighbours
-        search = NearestAbove(vectors, evidence.fragment, neighbours, _device(stores))
+        search = Nearest(
+            vectors,
+            stores.settings.cluster.neighbours,
+            floor=evidence.fragment,
+            own=new_ids,
+            precision=stores.settings.search.precision,
+            device=_device(stores),
+        )
         for face_ids, block in clusters.blocks(tx, model):
-            search.add(block, face_ids, new_ids)
+            search.add(block, face_ids)
         found = search.result()
         ids = np.union1d(new_ids, found.columns)
         place = np.searchsorted(ids, new_ids)
@@ -137,16 +144,17 @@ def _incremental(stores: Stores, run: Run, pair: Active, faces: int) -> dict[str
 
 def _full(stores: Stores, run: Run, pair: Active, on_progress: Progress) -> dict[str, int]:
     """All faces: the graph from one reading, whose they are from what is decided at the end."""
-    from facecore.analytics.clustering.neighbours import nearest_above
     from facecore.analytics.clustering.settling import group, settle
+    from facecore.stages.nearest import nearest_others
 
     with tempfile.TemporaryDirectory(prefix="facecore-cluster-") as folder:
         ids, vectors = _spooled(stores, pair, Path(folder) / "vectors.f16")
         evidence = evidence_of(stores, pair, len(ids))
-        pairs = nearest_above(
+        pairs = nearest_others(
             vectors,
             evidence.fragment,
             stores.settings.cluster.neighbours,
+            precision=stores.settings.search.precision,
             device=_device(stores),
             on_progress=lambda done: on_progress(done, len(ids)),
         )

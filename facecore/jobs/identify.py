@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from facecore.config import IdentifySettings
-from facecore.errors import ContractMismatch
 from facecore.jobs.champions import threshold_for
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
-from facecore.stages.identify import identify
-from facecore.stores.catalog import active, constraints, faces, models, people, shards
+from facecore.stages.identify import best_people, matches
+from facecore.stages.neighbours import Ints
+from facecore.stores.catalog import active, constraints, faces, gallery, models, people, shards
 from facecore.stores.catalog.connection import Transaction
-from facecore.types import Floats, Match
+from facecore.types import Floats
 
 logger = logging.getLogger(__name__)
+
+# The gallery is read once for so many; thousands of faces together make good use of the reading.
+_SHARDS_AT_ONCE = 8
 
 
 def identify_shard(
@@ -33,17 +36,22 @@ def identify_shard(
     Raises:
         NotFound: no embedder is active.
         ConfigError: the active embedder was never calibrated.
-        ContractMismatch: the gallery was embedded by another model.
     """
-    stores = stores or Stores()
-    with recorded(stores.catalog, context, "identify.shard", {"shard": shard_id}) as run:
+    return _identify(context, [shard_id], {"shard": shard_id}, stores or Stores())
+
+
+def _identify(
+    context: RunContext, shard_ids: Sequence[int], params: dict[str, Any], stores: Stores
+) -> dict[str, int]:
+    among = ",".join(str(int(shard_id)) for shard_id in shard_ids)
+    with recorded(stores.catalog, context, "identify.shard", params) as run:
         with stores.catalog.transaction() as tx:
             model = active.hold(tx).embedder
             run.models = {"embed": f"{model.name}/{model.version}"}
             run.counts = compare_with_gallery(
-                stores, tx, run.id, model, f"face.shard_id = {int(shard_id)}"
+                stores, tx, run.id, model, f"face.shard_id IN ({among})"
             )
-        logger.info("shard %d: %s", shard_id, run.counts)
+        logger.info("shards %s: %s", among, run.counts)
     return dict(run.counts)
 
 
@@ -57,20 +65,28 @@ def compare_with_gallery(
     """
     wanted = stores.settings.identify
     face_ids, vectors = faces.read_vectors(tx, model.id, condition)
-    gallery = people.gallery(tx, model.id)
-    if gallery.contract != model.contract:
-        raise ContractMismatch(model.contract, gallery.contract)
-    threshold = threshold_for(model.calibration, wanted.target_fpir, len(gallery))
-    matches = identify(
-        vectors,
-        gallery.vectors,
-        gallery.person_ids.tolist(),
-        gallery.labels,
-        threshold=threshold.threshold,
+    ruled_out = _ruled_out(tx, face_ids.tolist())
+    size = 0
+
+    def enrolled() -> Iterator[tuple[Ints, Floats]]:
+        nonlocal size
+        for person_ids, block in gallery.blocks(tx, model.id):
+            size += len(person_ids)
+            yield person_ids, block
+
+    # Beside the people who are ruled out there are to be as many as for other faces.
+    most = max(wanted.top_k, 2) + max(map(len, ruled_out.values()), default=0)
+    precision = stores.settings.search.precision
+    found = best_people(vectors, enrolled(), most, precision=precision)
+    said = matches(
+        found,
+        len(face_ids),
+        gallery.labels(tx, np.unique(found.columns).tolist()),
+        threshold=threshold_for(model.calibration, wanted.target_fpir, size).threshold,
         review_margin=wanted.review_margin,
         top_k=wanted.top_k,
+        ruled_out=ruled_out,
     )
-    _honour(tx, face_ids.tolist(), matches, vectors, gallery, threshold.threshold, wanted)
     changed = people.write_assignments(
         tx,
         (
@@ -78,49 +94,30 @@ def compare_with_gallery(
                 int(face_id),
                 match,
                 model_version_id=model.id,
-                gallery_size=len(gallery),
+                gallery_size=size,
                 run_id=run_id,
             )
-            for face_id, match in zip(face_ids, matches, strict=True)
+            for face_id, match in zip(face_ids, said, strict=True)
         ),
     )
-    outcomes = Counter(str(match.outcome) for match in matches)
+    outcomes = Counter(str(match.outcome) for match in said)
     return {"faces": len(face_ids), "changed": changed, **outcomes}
 
 
-def _honour(
-    tx: Transaction,
-    face_ids: Sequence[int],
-    matches: list[Match],
-    vectors: Floats,
-    gallery: people.Gallery,
-    threshold: float,
-    wanted: IdentifySettings,
-) -> None:
-    """Faces that a human said are not somebody are compared with everybody else."""
-    for face_id, ruled_out in constraints.forbidden(tx, face_ids).items():
-        at = face_ids.index(face_id)
-        if matches[at].person_id not in ruled_out:
-            continue
-        others = ~np.isin(gallery.person_ids, list(ruled_out))
-        (matches[at],) = identify(
-            vectors[at : at + 1],
-            gallery.vectors[others],
-            gallery.person_ids[others].tolist(),
-            [label for label, kept in zip(gallery.labels, others, strict=True) if kept],
-            threshold=threshold,
-            review_margin=wanted.review_margin,
-            top_k=wanted.top_k,
-        )
+def _ruled_out(tx: Transaction, face_ids: list[int]) -> dict[int, set[int]]:
+    """Row of a face → people a human said it is not."""
+    row = {face_id: at for at, face_id in enumerate(face_ids)}
+    return {row[face_id]: out for face_id, out in constraints.forbidden(tx, face_ids).items()}
 
 
 def identify_everything(context: RunContext, stores: Stores | None = None) -> dict[str, int]:
-    """Compare all extracted faces with the gallery again, shard by shard."""
+    """Compare all extracted faces with the gallery again, some shards at a time."""
     stores = stores or Stores()
     totals: Counter[str] = Counter()
     with stores.catalog.transaction() as tx:
         shard_ids = shards.finished(tx, "extract")
-    for number, shard_id in enumerate(shard_ids):
+    for number, start in enumerate(range(0, len(shard_ids), _SHARDS_AT_ONCE)):
+        some = shard_ids[start : start + _SHARDS_AT_ONCE]
         part = replace(context, map_index=number)
-        totals.update(identify_shard(part, shard_id, stores))
+        totals.update(_identify(part, some, {"shards": some}, stores))
     return dict(totals)

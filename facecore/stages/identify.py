@@ -1,6 +1,6 @@
 """Probe vectors × gallery → who is it, by exact comparison with every gallery face.
 
-The product is computed in blocks, so memory stays bounded for any gallery; per person the best
+The gallery is read block by block, so memory stays bounded for any gallery; per person the best
 of their gallery faces counts, so people with many pictures have no advantage of an average and
 no penalty for a bad one.
 """
@@ -8,18 +8,20 @@ no penalty for a bad one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from facecore.errors import ShapeError
+from facecore.stages.nearest import Nearest
+from facecore.stages.neighbours import Ints, Neighbours
 from facecore.types import Floats, Match, Outcome
 
-# Float32 values of one block of scores: 64 MiB.
-_BLOCK_VALUES = 1 << 24
-_GALLERY_BLOCK = 1 << 14
+if TYPE_CHECKING:
+    import torch
+
+_NOBODY: frozenset[int] = frozenset()
 
 
 def identify(
@@ -31,9 +33,10 @@ def identify(
     threshold: float,
     review_margin: float = 0.05,
     top_k: int = 5,
+    precision: str = "auto",
     device: torch.device | None = None,
 ) -> list[Match]:
-    """The best people for each probe.
+    """The best people for each probe, of a gallery in memory.
 
     Args:
         probes: float32 `[p, d]`, unit length, of the same contract as the gallery (the caller
@@ -43,6 +46,7 @@ def identify(
         threshold: cosine similarity from which a probe is taken for the best person.
         review_margin: a lead over the second person smaller than this asks for a human.
         top_k: how many people `Match.candidates` lists, best first.
+        precision: of the products that screen; see `screening`. It does not change the answer.
 
     Raises:
         ShapeError: the arrays do not belong together.
@@ -56,31 +60,75 @@ def identify(
     if not len(gallery) == len(person_ids) == len(labels):
         actual = f"{len(gallery)} vectors, {len(person_ids)} people, {len(labels)} labels"
         raise ShapeError("gallery", "one person and label per vector", actual)
-    if not len(gallery):
-        nobody = Match(Outcome.UNKNOWN, None, None, -1.0, math.inf, threshold)
-        return [nobody] * len(probes)
-    people, first, column = np.unique(
-        np.asarray(person_ids, np.int64), return_index=True, return_inverse=True
+    people = np.asarray(person_ids, np.int64)
+    found = best_people(
+        probes, [(people, gallery)], max(top_k, 2), precision=precision, device=device
     )
-    names = [labels[i] for i in first]
-    target = device or torch.device("cpu")
-    wanted = min(max(top_k, 2), len(people))
-    with torch.inference_mode():
-        columns = torch.from_numpy(column).to(target)
-        faces = torch.from_numpy(np.ascontiguousarray(gallery))
-        step = max(1, _BLOCK_VALUES // max(len(people), min(_GALLERY_BLOCK, len(gallery))))
-        best = [
-            _best_people(torch.from_numpy(probes[i : i + step]).to(target), faces, columns, wanted)
-            for i in range(0, len(probes), step)
+    return matches(
+        found,
+        len(probes),
+        dict(zip(people.tolist(), labels, strict=True)),
+        threshold=threshold,
+        review_margin=review_margin,
+        top_k=top_k,
+    )
+
+
+def best_people(
+    probes: Floats,
+    gallery: Iterable[tuple[Ints, Floats]],
+    k: int,
+    *,
+    precision: str = "auto",
+    device: torch.device | None = None,
+) -> Neighbours:
+    """The `k` best people for each probe, of a gallery that arrives in blocks.
+
+    Args:
+        gallery: person ids int64 `[n]`, not negative, and unit vectors `[n, d]`.
+        k: how many people; two or more, so that there is a lead over the second.
+
+    Returns:
+        Rows are probes, columns person ids, scores those of a person's nearest face.
+    """
+    search = Nearest(probes, k, shared=True, precision=precision, device=device)
+    for person_ids, vectors in gallery:
+        search.add(vectors, person_ids)
+    return search.result()
+
+
+def matches(
+    found: Neighbours,
+    probes: int,
+    labels: Mapping[int, str],
+    *,
+    threshold: float,
+    review_margin: float = 0.05,
+    top_k: int = 5,
+    ruled_out: Mapping[int, Set[int]] | None = None,
+) -> list[Match]:
+    """What the best people of each probe say.
+
+    Args:
+        found: see `best_people`.
+        probes: how many there were.
+        labels: person id → name.
+        ruled_out: probe → people it is not. `found` has as many people more per probe.
+    """
+    ends = np.searchsorted(found.rows, np.arange(probes + 1))
+    answers = []
+    for probe in range(probes):
+        part = slice(ends[probe], ends[probe + 1])
+        forbidden = ruled_out.get(probe, _NOBODY) if ruled_out else _NOBODY
+        candidates = [
+            (person_id, labels[person_id], score)
+            for person_id, score in zip(
+                found.columns[part].tolist(), found.scores[part].tolist(), strict=True
+            )
+            if person_id not in forbidden
         ]
-    matches = []
-    for scores, indices in best:
-        for row, order in zip(scores.tolist(), indices.tolist(), strict=True):
-            candidates = [
-                (int(people[i]), names[i], score) for i, score in zip(order, row, strict=True)
-            ]
-            matches.append(_match(candidates, threshold, review_margin, top_k))
-    return matches
+        answers.append(_match(candidates, threshold, review_margin, top_k))
+    return answers
 
 
 def decide(
@@ -100,8 +148,6 @@ def decide(
     for person_id, label, score in faces:
         if person_id not in best or score > best[person_id][2]:
             best[person_id] = (person_id, label, score)
-    if not best:
-        return Match(Outcome.UNKNOWN, None, None, -1.0, math.inf, threshold)
     candidates = sorted(best.values(), key=lambda candidate: -candidate[2])
     return _match(candidates, threshold, review_margin, top_k)
 
@@ -112,6 +158,8 @@ def _match(
     review_margin: float,
     top_k: int,
 ) -> Match:
+    if not candidates:
+        return Match(Outcome.UNKNOWN, None, None, -1.0, math.inf, threshold)
     person_id, label, score = candidates[0]
     margin = score - candidates[1][2] if len(candidates) > 1 else math.inf
     return Match(
@@ -129,18 +177,3 @@ def _outcome(score: float, margin: float, threshold: float, review_margin: float
     if score < threshold:
         return Outcome.UNKNOWN
     return Outcome.ACCEPT if margin >= review_margin else Outcome.REVIEW
-
-
-def _best_people(
-    probes: Tensor, faces: Tensor, columns: Tensor, wanted: int
-) -> tuple[Tensor, Tensor]:
-    """Scores and columns `[p, wanted]` of the best people, best first, on the CPU."""
-    people = int(columns.max()) + 1
-    per_person = probes.new_full((len(probes), people), -math.inf)
-    for start in range(0, len(faces), _GALLERY_BLOCK):
-        block = faces[start : start + _GALLERY_BLOCK].to(probes.device)
-        of_block = columns[start : start + _GALLERY_BLOCK]
-        index = of_block.expand(len(probes), -1)
-        per_person.scatter_reduce_(1, index, probes @ block.T, "amax")
-    scores, indices = per_person.topk(wanted, dim=1)
-    return scores.clamp(-1.0, 1.0).cpu(), indices.cpu()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from facecore.errors import ShapeError
-from facecore.stages import identify as module
-from facecore.stages.identify import identify
+from facecore.stages.identify import best_people, identify, matches
 from facecore.types import Outcome
 
 
@@ -69,10 +68,7 @@ def test_an_empty_gallery_knows_nobody():
     assert identify(empty, GALLERY, PEOPLE, LABELS, threshold=0.5) == []
 
 
-@pytest.mark.parametrize(("values", "block"), [(1 << 24, 1 << 14), (64, 16), (1, 7)])
-def test_blocks_give_the_brute_force_answer(monkeypatch, values, block):
-    monkeypatch.setattr(module, "_BLOCK_VALUES", values)
-    monkeypatch.setattr(module, "_GALLERY_BLOCK", block)
+def test_every_person_is_judged_by_their_best_face():
     rng = np.random.default_rng(1)
     probes, gallery = unit(rng.normal(size=(37, 16))), unit(rng.normal(size=(200, 16)))
     people = rng.integers(100, 130, 200)
@@ -95,3 +91,16 @@ def test_arrays_that_do_not_belong_together():
         identify(GALLERY, GALLERY, [1], ["x"], threshold=0.5)
     with pytest.raises(ShapeError):
         identify(np.ones((1, 3), np.float32), GALLERY, PEOPLE, LABELS, threshold=0.5)
+
+
+def test_a_gallery_in_blocks_and_people_who_are_ruled_out():
+    blocks = [(np.array(PEOPLE[:2]), GALLERY[:2]), (np.array(PEOPLE[2:]), GALLERY[2:])]
+    probes = unit([at(5), at(85), at(5)])
+    found = best_people(probes, blocks, 3)
+    labels = dict(zip(PEOPLE, LABELS, strict=True))
+    said = matches(found, 3, labels, threshold=0.5, top_k=2, ruled_out={2: {7}})
+    assert [match.label for match in said] == ["Ada", "Bob", "Bob"]
+    assert [len(match.candidates) for match in said] == [2, 2, 2]
+    assert said[2].outcome is Outcome.UNKNOWN  # Bob is 75° away
+    alone = matches(found, 3, labels, threshold=0.5, ruled_out={0: {3, 7, 9}})
+    assert (alone[0].outcome, alone[0].person_id) == (Outcome.UNKNOWN, None)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facecore.analytics.clustering.evidence import Evidence
-from facecore.analytics.clustering.neighbours import Ints, Neighbours
+from facecore.stages.neighbours import Ints, Neighbours
 
 Forbidden = Mapping[int, AbstractSet[int]]
 Doubles = npt.NDArray[np.float64]

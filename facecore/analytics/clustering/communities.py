@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from facecore.analytics.clustering.evidence import Evidence
-from facecore.analytics.clustering.neighbours import Ints, NearestAbove, Neighbours
+from facecore.stages.nearest import Nearest
+from facecore.stages.neighbours import Ints, Neighbours
 from facecore.types import Floats
 
 _SWEEPS = 20
@@ -76,8 +77,8 @@ def _nearest_pairs(means: Floats, sizes: Ints, evidence: Evidence) -> Ints | Non
     found = []
     for start in range(0, len(groups), _ROWS_AT_ONCE):
         own = groups[start : start + _ROWS_AT_ONCE]
-        search = NearestAbove(means[own], evidence.fragment, _CANDIDATES)
-        search.add(means, columns, own)
+        search = Nearest(means[own], _CANDIDATES, floor=evidence.fragment, own=own)
+        search.add(means, columns)
         part = search.result()
         found.append((own[part.rows], part.columns, part.scores))
     if not found:

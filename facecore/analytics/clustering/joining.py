@@ -7,9 +7,9 @@ import numpy as np
 from facecore.analytics.clustering.belonging import NOBODY, ambiguous, belonging
 from facecore.analytics.clustering.communities import communities
 from facecore.analytics.clustering.evidence import Evidence
-from facecore.analytics.clustering.neighbours import Neighbours
 from facecore.analytics.clustering.owners import Bools, Known
 from facecore.analytics.clustering.settling import Settled
+from facecore.stages.neighbours import Neighbours
 
 _ROUNDS = 10
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facecore.analytics.clustering.belonging import NOBODY, Forbidden
-from facecore.analytics.clustering.neighbours import Ints
+from facecore.stages.neighbours import Ints
 
 Bools = npt.NDArray[np.bool_]
 Owners = dict[int, list[int]]

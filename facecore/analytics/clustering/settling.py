@@ -17,8 +17,8 @@ from facecore.analytics.clustering.belonging import (
 )
 from facecore.analytics.clustering.communities import communities, join_fragments
 from facecore.analytics.clustering.evidence import Evidence
-from facecore.analytics.clustering.neighbours import Ints, Neighbours
 from facecore.analytics.clustering.owners import Bools, Known, Owners, owners, with_required
+from facecore.stages.neighbours import Ints, Neighbours
 
 _ROUNDS = 5
 

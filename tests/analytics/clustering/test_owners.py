@@ -6,9 +6,10 @@ import numpy as np
 
 from facecore.analytics.clustering.belonging import ambiguous, belonging
 from facecore.analytics.clustering.joining import join
-from facecore.analytics.clustering.neighbours import Neighbours, nearest_above
 from facecore.analytics.clustering.owners import Known, owners, with_required
 from facecore.analytics.clustering.settling import group, settle
+from facecore.stages.nearest import nearest_others
+from facecore.stages.neighbours import Neighbours
 
 
 def known(count, **changes):
@@ -82,7 +83,7 @@ def test_required_pairs_are_one_community():
 
 def test_a_full_pass_finds_people_and_says_the_same_again(made):
     vectors, owner = made.people([1] * 20 + [5] * 6)
-    pairs = nearest_above(vectors, made.evidence.fragment, 20)
+    pairs = nearest_others(vectors, made.evidence.fragment, 20)
     nothing = known(len(owner))
     found = group(vectors, pairs, nothing.good, made.evidence)
     settled = settle(found, pairs, nothing, made.evidence)
@@ -98,7 +99,7 @@ def test_a_full_pass_finds_people_and_says_the_same_again(made):
 
 def test_without_faces_a_pass_finds_nobody(made):
     nobody = known(0)
-    pairs = nearest_above(np.zeros((0, 4), np.float32), 0.4, 5)
+    pairs = nearest_others(np.zeros((0, 4), np.float32), 0.4, 5)
     settled = settle(
         group(np.zeros((0, 4)), pairs, nobody.good, made.evidence), pairs, nobody, made.evidence
     )
@@ -112,7 +113,7 @@ def test_two_named_lookalikes_share_a_community_by_who_is_nearer(made):
     left, right = base + rng.normal(size=64) * 0.5, base + rng.normal(size=64) * 0.5
     noise = rng.normal(size=(20, 64)) * 0.15
     vectors = made.unit(np.concatenate([left + noise[:10], right + noise[10:]]))
-    pairs = nearest_above(vectors, made.evidence.fragment, 20)
+    pairs = nearest_others(vectors, made.evidence.fragment, 20)
     prior = [5] * 6 + [0] * 4 + [6] * 6 + [0] * 4
     settled = settle(
         np.zeros(20, np.int64), pairs, known(20, prior=prior, decided={5, 6}), made.evidence
@@ -141,7 +142,7 @@ def test_joining_moves_nobody_and_needs_somebody_new(made):
     new[[5, 13]] = True
     prior = np.where(new, 0, settled_before)
     prior[0] = 51  # wrong, but settled
-    pairs = nearest_above(vectors, made.evidence.fragment, 20)
+    pairs = nearest_others(vectors, made.evidence.fragment, 20)
     rows = new[pairs.rows]
     of_new = Neighbours(pairs.rows[rows], pairs.columns[rows], pairs.scores[rows])
     found = join(of_new, known(len(owner), prior=prior), new, made.evidence)
