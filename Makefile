@@ -73,8 +73,10 @@ lint: install-dev ## Check style (ruff) and types (mypy)
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: install-dev ## Measure extraction side by side with OpenCV on the same images
-	$(BIN)/python benchmarks/extraction.py
+bench: install-dev ## Measure side by side with others what fits into minutes (docs/performance.md has the rest)
+	$(BIN)/python benchmarks/extraction.py --peers opencv onnxruntime
+	$(BIN)/python benchmarks/extraction.py --set 1080p --count 60 --json benchmarks/out/extraction-1080p.json
+	$(BIN)/python benchmarks/growth.py --sizes 500 2000
 
 .PHONY: lock
 lock: $(UV) ## Resolve requirements.in into the locked, hashed requirements.txt

@@ -1,129 +1,188 @@
-"""Extraction side by side with OpenCV: JPEG bytes in memory → embeddings.
+"""Extraction side by side with others: JPEG bytes in memory → embeddings.
 
-    python benchmarks/extraction.py [--images DIR] [--count 600] [--threads 2] [--json OUT]
+    python benchmarks/extraction.py [--set lfw|1080p|portraits|DIR] [--count 600] [--threads 2]
+                                    [--peers opencv onnxruntime dlib facenet-pytorch]
 
-Both sides decode, detect, align and embed the same files with the same (dequantised) weights
-and the same number of threads, in one process, in alternating rounds A B A B. The peer is used
-as its samples show: FaceDetectorYN (score 0.6) at the image's size, then alignCrop and
-FaceRecognizerSF.feature for every face, one image after the other, as it takes no batches.
-Pictures larger than 1280 px are searched by the peer at full size; LFW's are 250 px.
+Every side (`benchmarks/peers.py` says how each is used) runs in a process of its own with the
+same files in its memory and the same number of threads. They take turns, round after round, so
+that a busy machine is fair to all; while one computes the others wait.
 
-Reported: images/s (median, all rounds), the ratio of medians and of each adjacent pair, CPU
-seconds, faces found on both sides, and the cosine between both sides' embeddings of the same
-face (matched by IoU > 0.5). A busy machine lowers both; look at the pairs before believing it.
+Reported: images/s and faces/s (median over rounds), CPU seconds per image, peak resident memory
+of the process, the ratio to each peer (of medians, and of each adjacent pair), faces found by
+both, and the cosine between both sides' embeddings of the same face (IoU > 0.5) where the weights
+are the same. And the bound: what the networks alone would take at the speed of this machine's
+best matrix product.
+
+Sets: `lfw` is Labeled Faces in the Wild below $FACECORE_DATA_DIR (250 × 250 px); `1080p` composes
+pictures of 1920 × 1080 px from the sample portraits, a few people each; `portraits` are those
+themselves.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torchvision
+from backends import peak_gflops
+from peers import INSTALL, PEERS, Faces, facecore
 
 from facecore.config import settings
-from facecore.pipeline.extract import FaceExtractor
-from facecore.pipeline.load import load_extractor
+from facecore.lifecycle.evaluation.cost import count_flops
 from facecore.samples.sources import portraits
-from facecore.stages.decode import Limits, decode
-from facecore.zoo import registry, weights
-from facecore.zoo.onnx_export import write_dequantised
+from facecore.zoo import registry
 
 SUFFIXES = {".jpg", ".jpeg"}
-BATCH = 32
-# Per image: boxes [n, 4] (x1 y1 x2 y2) and unit vectors [n, d].
-Faces = list[tuple[np.ndarray, np.ndarray]]
+WARM_UP = 32
 
 
-def read_images(folder: Path | None, count: int) -> tuple[str, list[bytes]]:
-    """Where the pictures come from, and `count` JPEG files spread evenly over them."""
+def read_set(name: str, count: int) -> list[bytes]:
+    """`count` JPEG files."""
+    if name == "1080p":
+        return compose(count)
+    if name == "portraits":
+        files = [p.path for p in portraits(settings().cache) if p.path.suffix.lower() in SUFFIXES]
+        return [files[i % len(files)].read_bytes() for i in range(count)]
     data = settings().data_dir
-    if folder is None and data is not None and (data / "lfw" / "images").is_dir():
+    folder = Path(name)
+    if name == "lfw":
+        if data is None or not (data / "lfw" / "images").is_dir():
+            sys.exit("Labeled Faces in the Wild is not below $FACECORE_DATA_DIR: --set portraits")
         folder = data / "lfw" / "images"
-    if folder is None:
-        files = [p.path for p in portraits(settings().cache)]
-        name = "sample portraits"
-    else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        name = str(folder)
-    files = [p for p in files if p.suffix.lower() in SUFFIXES]
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
-        sys.exit(f"no JPEG files in {name}")
-    if folder is None:  # a handful: repeat them up to the count
-        chosen = [files[i % len(files)] for i in range(count)]
+        sys.exit(f"no JPEG files in {folder}")
+    count = min(count, len(files))
+    return [files[i * len(files) // count].read_bytes() for i in range(count)]
+
+
+def compose(count: int) -> list[bytes]:
+    """Pictures of 1920 × 1080 px with one to six portraits of 200 to 500 px each."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    people = [Image.open(p.path).convert("RGB") for p in portraits(settings().cache)]
+    files = []
+    for _ in range(count):
+        level = int(rng.integers(60, 200))
+        sheet = Image.new("RGB", (1920, 1080), (level, level, level))
+        for place in rng.permutation(6)[: rng.integers(1, 7)]:
+            one = people[rng.integers(len(people))]
+            height = int(rng.integers(200, 500))
+            small = one.resize((max(1, one.width * height // one.height), height))
+            sheet.paste(small, (640 * (int(place) % 3) + 40, 540 * (int(place) // 3) + 20))
+        buffer = io.BytesIO()
+        sheet.save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    return files
+
+
+def serve(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """A side's process: make it, then one round per line on stdin; answers are lines of JSON."""
+    if name == "facecore":
+        run, made = facecore(options.threads, options.precision, options.backend)
     else:
-        chosen = [
-            files[i * len(files) // min(count, len(files))] for i in range(min(count, len(files)))
-        ]
-    return name, [path.read_bytes() for path in chosen]
+        run, made = PEERS[name](options.threads)
+    files = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    run(files[:WARM_UP])
+    print(json.dumps(made), flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = run(files)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        flat = {f"boxes{i}": boxes for i, (boxes, _) in enumerate(found)}
+        flat |= {f"vectors{i}": vectors for i, (_, vectors) in enumerate(found)}
+        np.savez(folder / f"{name}.npz", **flat)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        faces = sum(len(boxes) for boxes, _ in found)
+        print(json.dumps({"wall": wall, "cpu": cpu, "faces": faces, "peak_mb": peak}), flush=True)
 
 
-def run_facecore(extractor: FaceExtractor, files: list[bytes]) -> Faces:
-    """Our side, in batches of 32 images."""
-    found: Faces = []
-    limits = Limits()
-    for start in range(0, len(files), BATCH):
-        images = [decode(data, limits) for data in files[start : start + BATCH]]
-        for image in extractor.extract(images):
-            found.append((image.detections.boxes, image.embeddings.vectors))
-    return found
+class Side:
+    """A side's process, seen from here. `absent` says why there is none."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.rounds: list[dict[str, float]] = []
+        arguments = [sys.executable, __file__, "--serve", name, "--folder", str(folder)]
+        self._process = subprocess.Popen(
+            arguments + sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        line = self._line()
+        self.absent = "" if line else f"it did not start ({INSTALL.get(name, '')})"
+        self.made: dict[str, str] = json.loads(line) if line else {}
+
+    def round(self) -> dict[str, float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        self.rounds.append(json.loads(self._line()))
+        return self.rounds[-1]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
 
-def run_opencv(detector: Any, recogniser: Any, files: list[bytes]) -> Faces:
-    """The peer, one image after the other."""
-    found: Faces = []
-    for data in files:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        assert image is not None, "not a picture that OpenCV reads"
-        detector.setInputSize((image.shape[1], image.shape[0]))
-        _, faces = detector.detect(image)
-        faces = np.zeros((0, 15), np.float32) if faces is None else faces
-        vectors = [recogniser.feature(recogniser.alignCrop(image, face))[0] for face in faces]
-        stacked = np.array(vectors, np.float32).reshape(len(faces), -1)
-        boxes = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:4]], 1)
-        found.append((boxes, stacked / np.linalg.norm(stacked, axis=1, keepdims=True)))
-    return found
+def read_faces(folder: Path, name: str, count: int) -> Faces:
+    with np.load(folder / f"{name}.npz") as found:
+        return [(found[f"boxes{i}"], found[f"vectors{i}"]) for i in range(count)]
 
 
 def compare(ours: Faces, theirs: Faces) -> dict[str, Any]:
-    """Counts on both sides, and the cosine of faces that both found."""
+    """Faces that both found, and the cosine of their embeddings."""
     cosines: list[float] = []
+    both = 0
     for (boxes, vectors), (peer_boxes, peer_vectors) in zip(ours, theirs, strict=True):
         if len(boxes) and len(peer_boxes):
             iou = torchvision.ops.box_iou(
                 torch.from_numpy(boxes), torch.from_numpy(np.ascontiguousarray(peer_boxes))
             ).numpy()
-            best = iou.argmax(1)
-            same = iou.max(1) > 0.5
-            cosines += (vectors[same] * peer_vectors[best[same]]).sum(1).tolist()
+            best, same = iou.argmax(1), iou.max(1) > 0.5
+            both += int(same.sum())
+            if vectors.shape[1] == peer_vectors.shape[1]:
+                cosines += (vectors[same] * peer_vectors[best[same]]).sum(1).tolist()
     return {
-        "faces_facecore": sum(len(boxes) for boxes, _ in ours),
-        "faces_opencv": sum(len(boxes) for boxes, _ in theirs),
-        "faces_both": len(cosines),
-        "images_without_face_facecore": sum(not len(boxes) for boxes, _ in ours),
-        "images_without_face_opencv": sum(not len(boxes) for boxes, _ in theirs),
-        "cosine_mean": statistics.fmean(cosines) if cosines else None,
+        "faces_both": both,
         "cosine_median": statistics.median(cosines) if cosines else None,
-        "cosine_min": min(cosines, default=None),
+        "cosine_above_0.999": sum(c > 0.999 for c in cosines) / len(cosines) if cosines else None,
     }
 
 
-def timed(run: Callable[[list[bytes]], Faces], files: list[bytes]) -> tuple[Faces, float, float]:
-    """Result, wall seconds, CPU seconds of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = run(files)
-    return found, time.perf_counter() - wall, time.process_time() - cpu
+def bound(faces_per_image: float, pixels: float, threads: int) -> dict[str, float]:
+    """Images/s if nothing but the networks' arithmetic took time, at the best matrix product."""
+    peak = peak_gflops()
+    flops = {}
+    for name, side in (("sface", 112), ("yunet", 256)):
+        prepared = registry.prepare(name, settings().cache, settings().model_dir)
+        network = registry.load(name, prepared.path, prepared.sha256)
+        batch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+        flops[name] = count_flops(lambda n=network, b=batch: n(b)) / 1e9
+    gflop = faces_per_image * flops["sface"] + pixels / 256**2 * flops["yunet"]
+    return {
+        "gflops_per_core": peak,
+        "gflop_per_crop": flops["sface"],
+        "gflop_per_image": gflop,
+        "images_per_second": peak * threads / gflop,
+    }
 
 
 def cpu_name() -> str:
@@ -134,100 +193,134 @@ def cpu_name() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def machine(threads: int, precision: str) -> dict[str, Any]:
-    """What the figures depend on."""
+def searched_pixels(files: list[bytes]) -> float:
+    """Pixels YuNet searches per image, all sizes together, padded to multiples of 32."""
+    from facecore.stages.decode import Limits, inspect
+
+    total = 0
+    for data in files:
+        header = inspect(data, Limits())
+        longest = max(header.width, header.height)
+        for side in {min(s, longest) for s in settings().extract.detect_sides_px}:
+            sides = (-(-n * side // longest) for n in (header.width, header.height))
+            width, height = (-(-n // 32) * 32 for n in sides)
+            total += width * height
+    return total / len(files)
+
+
+def table(sides: list[Side], report: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [
+        "| | images/s, median | all rounds | faces/s | CPU ms per image | peak memory | ours is |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for side in sides:
+        own = report["sides"][side.name]
+        if "absent" in own:
+            lines.append(f"| {side.name} | absent: {own['absent']} | | | | | |")
+            continue
+        rounds = " · ".join(f"{rate:.1f}" for rate in own["images_per_second"])
+        ratio = "" if "ratio" not in own else f"{own['ratio']:.2f} times as fast"
+        lines.append(
+            f"| {side.name} | {own['median']:.1f} | {rounds} | {own['faces_per_second']:.1f} |"
+            f" {own['cpu_ms_per_image']:.1f} | {own['peak_mb']} MB | {ratio} |"
+        )
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--set", default="", help="lfw, 1080p, portraits or a folder")
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=["opencv"], choices=sorted(PEERS))
+    parser.add_argument("--precision", default="auto", help="of our embedder")
+    parser.add_argument("--backend", default="auto", help="of ours: auto, torch, openvino")
+    parser.add_argument(
+        "--json", type=Path, default=Path(__file__).parent / "out" / "extraction.json"
+    )
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def take_turns(sides: list[Side], rounds: int, count: int) -> None:
+    for _ in range(rounds):
+        for side in sides:
+            done = side.round()
+            print(f"{side.name:16} {count / done['wall']:7.1f}/s", file=sys.stderr)
+
+
+def summary(side: Side, count: int) -> dict[str, Any]:
+    """What a side's rounds come to."""
+    rates = [count / one["wall"] for one in side.rounds]
     return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "threads": threads,
-        "embedder_precision": precision,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "opencv": cv2.__version__,
-        "numpy": np.__version__,
+        "made": side.made,
+        "images_per_second": rates,
+        "median": statistics.median(rates),
+        "faces": side.rounds[-1]["faces"],
+        "faces_per_second": statistics.median(o["faces"] / o["wall"] for o in side.rounds),
+        "cpu_ms_per_image": statistics.median(o["cpu"] for o in side.rounds) / count * 1e3,
+        "peak_mb": max(int(one["peak_mb"]) for one in side.rounds),
     }
 
 
 def main() -> None:
     """Measure, print a table to stdout, write JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=Path, help="folder of JPEG files, searched recursively")
-    parser.add_argument("--count", type=int, default=600)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds per side")
-    parser.add_argument("--precision", default="auto", help="of the embedder")
-    parser.add_argument(
-        "--json", type=Path, default=Path(__file__).parent / "out" / "extraction.json"
-    )
-    options = parser.parse_args()
-
-    name, files = read_images(options.images, options.count)
-    cache, mirror = settings().cache, settings().model_dir
-    detector, embedder = (registry.prepare(m, cache, mirror) for m in ("yunet", "sface"))
-    extractor = load_extractor(
-        *(detector.path, detector.sha256, embedder.path, embedder.sha256),
-        device="cpu",
-        precision=options.precision,
-        threads=options.threads,
-    )
-    cv2.setNumThreads(options.threads)
+    options = arguments()
+    if options.serve:
+        try:
+            serve(options.serve, options.folder, options)
+        except ImportError as error:
+            print(f"{options.serve}: {error}", file=sys.stderr)
+        return
+    name = options.set or ("lfw" if settings().data_dir else "portraits")
+    files = read_set(name, options.count)
     with tempfile.TemporaryDirectory() as scratch:
-        plain = {
-            model: str(
-                write_dequantised(
-                    weights.fetch(model, cache, mirror), Path(scratch) / f"{model}.onnx"
-                )
-            )
-            for model in ("yunet", "sface")
-        }
-        peer = (
-            cv2.FaceDetectorYN.create(plain["yunet"], "", (250, 250), 0.6),
-            cv2.FaceRecognizerSF.create(plain["sface"], ""),
-        )
-    sides: dict[str, Callable[[list[bytes]], Faces]] = {
-        "facecore": lambda data: run_facecore(extractor, data),
-        "opencv": lambda data: run_opencv(*peer, data),
-    }
-    for run in sides.values():  # warm-up: first calls allocate and choose kernels
-        run(files[:BATCH])
-
-    rates: dict[str, list[float]] = {side: [] for side in sides}
-    cpu: dict[str, list[float]] = {side: [] for side in sides}
-    found: dict[str, Faces] = {}
-    for _ in range(options.rounds):
-        for side, run in sides.items():
-            found[side], wall, cpu_seconds = timed(run, files)
-            rates[side].append(len(files) / wall)
-            cpu[side].append(cpu_seconds)
-            print(f"{side:9} {rates[side][-1]:7.1f} images/s", file=sys.stderr)
-
-    median = {side: statistics.median(values) for side, values in rates.items()}
-    pairs = [a / b for a, b in zip(rates["facecore"], rates["opencv"], strict=True)]
-    report = {
-        "images": name,
+        folder = Path(scratch)
+        for number, data in enumerate(files):
+            (folder / f"{number:06d}.jpg").write_bytes(data)
+        sides = [Side(side, folder) for side in ("facecore", *options.peers)]
+        present = [side for side in sides if not side.absent]
+        take_turns(present, options.rounds, len(files))
+        found = {side.name: read_faces(folder, side.name, len(files)) for side in present}
+        for side in sides:
+            side.close()
+    ours = summary(sides[0], len(files))
+    report: dict[str, Any] = {
+        "set": name,
         "count": len(files),
-        "images_per_second": rates,
-        "median_images_per_second": median,
-        "ratio_of_medians": median["facecore"] / median["opencv"],
-        "ratio_per_pair": pairs,
-        "cpu_seconds": cpu,
-        "agreement": compare(found["facecore"], found["opencv"]),
-        "machine": machine(options.threads, str(extractor.embedder.dtype).removeprefix("torch.")),
+        "threads": options.threads,
+        "cpu": cpu_name(),
+        "load_average": os.getloadavg(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "sides": {"facecore": ours},
     }
+    for side in sides[1:]:
+        if side.absent:
+            report["sides"][side.name] = {"absent": side.absent}
+            continue
+        own = summary(side, len(files))
+        own["ratio"] = ours["median"] / own["median"]
+        pairs = zip(ours["images_per_second"], own["images_per_second"], strict=True)
+        own["ratio_per_pair"] = [a / b for a, b in pairs]
+        own["agreement"] = compare(found["facecore"], found[side.name])
+        report["sides"][side.name] = own
+    limit = bound(ours["faces"] / len(files), searched_pixels(files), options.threads)
+    report["bound"] = limit
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(files)} images from {name}, {options.threads} threads, {cpu_name()}\n")
-    print(f"{'':10}{'median images/s':>16}{'all rounds':>28}{'CPU s':>9}")
-    for side, values in rates.items():
-        rounds = " ".join(f"{value:.1f}" for value in values)
-        print(f"{side:10}{median[side]:16.1f}{rounds:>28}{statistics.median(cpu[side]):9.1f}")
-    agreement = report["agreement"]
+    print(f"{len(files)} images ({name}), {options.threads} threads, {report['cpu']}\n")
+    print(table(sides, report), end="\n\n")
     print(
-        f"\nratio {report['ratio_of_medians']:.2f} (pairs: {', '.join(f'{p:.2f}' for p in pairs)})"
+        f"bound: {limit['images_per_second']:.0f} images/s ({limit['gflop_per_image']:.2f} GFLOP an"
+        f" image at {limit['gflops_per_core']:.0f} GFLOP/s a core); facecore reaches"
+        f" {ours['median'] / limit['images_per_second']:.0%} of it"
     )
-    print(f"faces: {agreement}")
+    for side in present[1:]:
+        print(f"agreement with {side.name}: {report['sides'][side.name]['agreement']}")
     print(f"written to {options.json}")
 
 

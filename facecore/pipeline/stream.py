@@ -39,6 +39,7 @@ Outcome = ExtractedImage | ImageRejected
 # fill it.
 _GROUP_IMAGES = {"cpu": 16, "cuda": 256}
 _LANES_ON_GPU = 3
+_PIXELS_WAITING = {"cpu": 32_000_000, "cuda": 512_000_000}
 _MAX_BYTES_WAITING = 64 * 2**20
 
 
@@ -49,7 +50,7 @@ def stream(
     *,
     batch_images: int = 0,
     workers: int = 16,
-    max_pixels_waiting: int = 128_000_000,
+    max_pixels_waiting: int = 0,
     max_bytes_waiting: int = _MAX_BYTES_WAITING,
 ) -> Iterator[tuple[Key, Outcome]]:
     """Fetch, decode and extract; yields one `(key, result)` per item, in order.
@@ -61,8 +62,8 @@ def stream(
         batch_images: images a lane takes at once, fewer when they are large; 0 for what suits
             the device.
         workers: threads that fetch.
-        max_pixels_waiting: decoded pixels of all lanes together (3 bytes each); each lane may
-            exceed its share by one image.
+        max_pixels_waiting: decoded pixels of all lanes together (3 bytes each), 0 for what suits
+            the device; a lane exceeds its share by no more than one image.
         max_bytes_waiting: bytes fetched and not decoded yet; each fetching thread may exceed it
             by the one file it has in hand.
 
@@ -82,7 +83,7 @@ def stream(
     window: Window[Key, Fetch, Encoded | ImageRejected, Outcome] = Window(
         items,
         group_items=group,
-        group_pixels=max_pixels_waiting // lanes,
+        group_pixels=(max_pixels_waiting or _PIXELS_WAITING[device.type]) // lanes,
         group_bytes=max_bytes_waiting // 2,
         max_items=(lanes + 1) * group,
         max_bytes=max_bytes_waiting,

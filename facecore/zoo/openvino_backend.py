@@ -78,6 +78,9 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": max(1, threads),
             # Pinning would put the threads of every process on the same cores.
             "ENABLE_CPU_PINNING": False,
+            # What it keeps for each size it has seen (by default 5,000 entries, a few per layer
+            # and size), so that memory does not grow with the variety of pictures.
+            "CPU_RUNTIME_CACHE_CAPACITY": 500,
         }
         self._lock = threading.Lock()
         self._own = threading.local()
