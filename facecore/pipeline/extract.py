@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
+from facecore.pipeline.on_device import extract_on_device
 from facecore.stages.align import align, pixels_per_crop_pixel
+from facecore.stages.detect import FaceDetector
 from facecore.stages.detector import Detector
 from facecore.stages.embed import FaceEmbedder
 from facecore.stages.workers import Workers
@@ -24,18 +27,18 @@ class Picture:
     """An image decoded for searching, which may be smaller than it is.
 
     Attributes:
-        pixels: uint8 RGB `[h, w, 3]`.
+        pixels: uint8 RGB `[h, w, 3]`; a tensor where a GPU decoded it.
         width, height: of the whole image, px.
         whole: decodes it in full size; None where `pixels` is in full size.
     """
 
-    pixels: Image
+    pixels: Image | Tensor
     width: int
     height: int
     whole: Callable[[], Image] | None = None
 
     @classmethod
-    def of(cls, image: Image) -> Picture:
+    def of(cls, image: Image | Tensor) -> Picture:
         """An image in full size."""
         return cls(image, image.shape[1], image.shape[0])
 
@@ -70,6 +73,10 @@ class FaceExtractor:
         self.detector = detector
         self.embedder = embedder
         self.workers = workers or Workers()
+        # The detector, where everything between pixels and embeddings stays on one GPU.
+        self.on_device: FaceDetector | None = None
+        if self.workers.device.type == "cuda" and isinstance(detector, FaceDetector):
+            self.on_device = detector
 
     @property
     def contract(self) -> Contract:
@@ -105,7 +112,9 @@ class FaceExtractor:
         if not images:
             return []
         pictures = [i if isinstance(i, Picture) else Picture.of(i) for i in images]
-        detections = self.detector.detect([picture.pixels for picture in pictures])
+        if self.on_device is not None:
+            return self._extract_on_device(self.on_device, pictures)
+        detections = self.detector.detect([_on_host(picture.pixels) for picture in pictures])
         crops = align(*_with_enough_pixels(pictures, detections), self.workers)
         vectors = self.embedder.embed(FaceCrops(np.concatenate([c.pixels for c in crops]))).vectors
         per_image = np.split(vectors, np.cumsum([len(c) for c in crops])[:-1])
@@ -122,6 +131,31 @@ class FaceExtractor:
             )
         ]
 
+    def _extract_on_device(
+        self, detector: FaceDetector, pictures: Sequence[Picture]
+    ) -> list[ExtractedImage]:
+        sources = [p.pixels if p.whole is None else p.whole() for p in pictures]
+        found = extract_on_device(detector, self.embedder, sources)
+        ends = np.cumsum(found.counts)
+        return [
+            ExtractedImage(
+                width=picture.width,
+                height=picture.height,
+                detections=Detections(
+                    found.boxes[a:b],
+                    found.scores[a:b].clip(0.0, 1.0),
+                    found.landmarks[a:b],
+                ),
+                crops=FaceCrops(found.crops[a:b]),
+                embeddings=Embeddings(found.vectors[a:b], self.contract),
+            )
+            for picture, a, b in zip(pictures, ends - found.counts, ends, strict=True)
+        ]
+
+
+def _on_host(pixels: Image | Tensor) -> Image:
+    return pixels.cpu().numpy() if isinstance(pixels, Tensor) else pixels
+
 
 def _with_enough_pixels(
     pictures: Sequence[Picture], detections: Sequence[Detections]
@@ -129,7 +163,7 @@ def _with_enough_pixels(
     """The pixels to cut crops from, and the detections in their coordinates."""
     pixels, moved = [], []
     for picture, found in zip(pictures, detections, strict=True):
-        source, own = picture.pixels, found
+        source, own = _on_host(picture.pixels), found
         if picture.whole is not None and _enough(found):
             own = _centred(found, picture.height / source.shape[0])
         elif picture.whole is not None:

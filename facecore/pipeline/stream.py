@@ -29,7 +29,8 @@ from facecore.pipeline.extract import ExtractedImage, FaceExtractor, Picture
 from facecore.pipeline.isolate import extract_each
 from facecore.pipeline.window import Group, Window
 from facecore.stages.decode import Encoded, Limits, read
-from facecore.stages.workers import Workers, compute_in_this_thread
+from facecore.stages.decode_on_device import decode_mixed, nvjpeg_share
+from facecore.stages.workers import compute_in_this_thread
 
 Key = TypeVar("Key")
 Fetch = Callable[[], bytes]
@@ -147,7 +148,7 @@ def _extract(
     group: Group[Key, Encoded | ImageRejected], extractor: FaceExtractor
 ) -> list[tuple[Key, Outcome]]:
     contents = [content for _, content in group.items]
-    pictures = decode_group(contents, extractor.searched_px, extractor.workers.on_cpu())
+    pictures = _decode(contents, extractor)
     usable = [picture for picture in pictures if isinstance(picture, Picture)]
     extracted = iter(extract_each(extractor, usable) if usable else [])
     return [
@@ -156,15 +157,21 @@ def _extract(
     ]
 
 
-def decode_group(
-    contents: list[Encoded | ImageRejected], least_px: int, workers: Workers
+def _decode(
+    contents: list[Encoded | ImageRejected], extractor: FaceExtractor
 ) -> list[Picture | ImageRejected]:
-    """Decode for searching at `least_px` at most; what cannot be decoded is rejected by itself."""
-
-    def decode_some(some: list[Encoded | ImageRejected]) -> list[Picture | ImageRejected]:
-        return [_picture(content, least_px) for content in some]
-
-    return [picture for some in workers.run(contents, 4, decode_some) for picture in some]
+    """Decode a group; what cannot be decoded is rejected by itself."""
+    if extractor.on_device is None:
+        return [_picture(content, extractor.searched_px) for content in contents]
+    encoded = [content for content in contents if isinstance(content, Encoded)]
+    workers = extractor.workers
+    share = nvjpeg_share(workers.threads)
+    decoded = iter(decode_mixed(encoded, workers.device, workers.on_cpu(), share))
+    pictures: list[Picture | ImageRejected] = []
+    for content in contents:
+        own = next(decoded) if isinstance(content, Encoded) else content
+        pictures.append(own if isinstance(own, ImageRejected) else Picture.of(own))
+    return pictures
 
 
 def _picture(content: Encoded | ImageRejected, least_px: int) -> Picture | ImageRejected:

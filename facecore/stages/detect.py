@@ -19,7 +19,7 @@ import torchvision
 from torch import Tensor
 
 from facecore.errors import ConfigError
-from facecore.stages.workers import Workers
+from facecore.stages.workers import Workers, run_halving
 from facecore.types import Detections, Image
 from facecore.zoo import yunet
 from facecore.zoo.backend import make_backend
@@ -29,6 +29,7 @@ _EXACT_PX = (24.0, 256.0)
 # On a CPU, activations of more pixels than this at once fall out of the cache.
 _CPU_PIXELS_AT_ONCE = 4 * 256 * 256
 _IMAGES_REDUCED_AT_ONCE = 4
+_GPU_PIXELS_AT_ONCE = 256 * 256 * 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,14 @@ class _View:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Candidates on the CPU, in pixels of the original images: one row per candidate."""
+class Found:
+    """Faces or candidates of many images, one row each, in pixels of the original images.
+
+    Attributes:
+        image: int64 `[n]`, number of the image.
+        boxes, scores, landmarks: float `[n, 4]`, `[n]`, `[n, 5, 2]`.
+        exact: bool `[n]`, of a size at which the network is most exact.
+    """
 
     image: Tensor
     boxes: Tensor
@@ -83,10 +90,10 @@ class FaceDetector:
         if not sides_px or min(sides_px) < yunet.MULTIPLE:
             raise ConfigError(f"detection sides must be ≥ {yunet.MULTIPLE} px, got {sides_px}.")
         self._workers = workers or Workers()
-        self._device = self._workers.device
+        self.device = self._workers.device
         self.backend = make_backend(
             model,
-            self._device,
+            self.device,
             torch.float32,
             (_CPU_PIXELS_AT_ONCE // 256**2, 256, 256, 3),
             wanted=backend,
@@ -106,14 +113,54 @@ class FaceDetector:
         for few in reducing.run(list(enumerate(images)), _IMAGES_REDUCED_AT_ONCE, self._views):
             for view in few:
                 by_shape[_padded(view.pixels)].append(view)
-        found: list[_Found] = []
+        found: list[Found] = []
         for (height, width), views in by_shape.items():
             size = self._batch_images
-            if self._device.type == "cpu":
+            if self.device.type == "cpu":
                 size = max(1, min(size, _CPU_PIXELS_AT_ONCE // (height * width)))
             search = partial(self._search, height=height, width=width)
             found += self._workers.run(views, size, search)
-        return self._merge(found, len(images))
+        if not found:
+            return []
+        best = self._best(found)
+        counts = torch.bincount(best.image, minlength=len(images)).tolist()
+        columns = (best.boxes, best.scores, best.landmarks)
+        parts = [column.float().cpu().split_with_sizes(counts) for column in columns]
+        return [Detections(*(part.numpy() for part in one)) for one in zip(*parts, strict=True)]
+
+    @torch.inference_mode()
+    def detect_stacks(self, stacks: Sequence[tuple[Tensor, Tensor]]) -> Found:
+        """Faces in pictures that lie on the network's device; nothing is copied back.
+
+        Args:
+            stacks: numbers (int64 `[n]`) of pictures of one size, and the pictures: uint8 RGB
+                `[n, h, w, 3]`; no number twice, all on the network's device.
+
+        Returns:
+            The faces by image, best first, on that device.
+        """
+        found: list[Found] = []
+        for numbers, pictures in stacks:
+            height, width = pictures.shape[1:3]
+            longest = max(height, width)
+            views = pictures
+            for goal in sorted({min(side, longest) for side in self._sides}, reverse=True):
+                h, w = (max(1, round(length * goal / longest)) for length in (height, width))
+                views = _resized_stack(views, h, w)
+                scale = torch.tensor([w / width, h / height], device=self.device)
+                search = partial(self._search_stack, numbers, views, scale)
+                size = max(1, min(8 * self._batch_images, _GPU_PIXELS_AT_ONCE // (h * w)))
+                found += run_halving(range(len(numbers)), size, search)
+        return self._best(found)
+
+    def _search_stack(self, numbers: Tensor, views: Tensor, scale: Tensor, part: range) -> Found:
+        chosen = slice(part.start, part.stop)
+        few = views[chosen]
+        height, width = _padded(few[0])
+        below, beside = height - few.shape[1], width - few.shape[2]
+        batch = F.pad(few, (0, 0, 0, beside, 0, below)) if below or beside else few
+        own = scale.expand(len(few), 2)
+        return self._candidates(batch.contiguous(), numbers[chosen], own)
 
     def _views(self, images: list[tuple[int, Image]]) -> list[_View]:
         """The sizes at which numbered images are searched, each made from the next larger."""
@@ -130,43 +177,46 @@ class FaceDetector:
         return views
 
     @torch.inference_mode()
-    def _search(self, views: list[_View], height: int, width: int) -> _Found:
+    def _search(self, views: list[_View], height: int, width: int) -> Found:
         batch = torch.zeros(len(views), height, width, 3, dtype=torch.uint8)
         for slot, view in zip(batch, views, strict=True):
             slot[: view.pixels.shape[0], : view.pixels.shape[1]] = view.pixels
+        numbers = torch.tensor([view.image for view in views], device=self.device)
+        scale = torch.tensor([[v.scale_x, v.scale_y] for v in views], device=self.device)
+        return self._candidates(batch, numbers, scale)
+
+    def _candidates(self, batch: Tensor, numbers: Tensor, scale: Tensor) -> Found:
+        """Of pictures `[n, height, width, 3]` with their numbers `[n]` and scales `[n, 2]`."""
+        height, width = batch.shape[1:3]
         raw = self.backend(batch)
         scores = yunet.scores(raw)
         which, cells = torch.nonzero(scores >= self._score_threshold, as_tuple=True)
         boxes, landmarks = yunet.decode(raw[which, cells], cells, height, width)
         found = scores[which, cells]
         kept = torchvision.ops.batched_nms(boxes, found, which, self._nms_iou)
-        boxes, landmarks, found, which = (t[kept].cpu() for t in (boxes, landmarks, found, which))
+        boxes, landmarks, found, which = (t[kept] for t in (boxes, landmarks, found, which))
         side = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-        scale = torch.tensor([[v.scale_x, v.scale_y] for v in views])[which]
-        return _Found(
-            image=torch.tensor([view.image for view in views])[which],
-            boxes=boxes / scale.repeat(1, 2),
+        own = scale[which]
+        return Found(
+            image=numbers[which],
+            boxes=boxes / own.repeat(1, 2),
             scores=found,
-            landmarks=landmarks / scale[:, None],
+            landmarks=landmarks / own[:, None],
             exact=(side >= _EXACT_PX[0]) & (side <= _EXACT_PX[1]),
         )
 
-    def _merge(self, found: Sequence[_Found], images: int) -> list[Detections]:
-        image = torch.cat([f.image for f in found]) if found else torch.zeros(0, dtype=torch.long)
-        if not len(image):
-            return [Detections.empty() for _ in range(images)]
-        boxes, scores, landmarks, exact = (
+    def _best(self, found: Sequence[Found]) -> Found:
+        """One face for those found at several sizes; by image, best first."""
+        image, boxes, scores, landmarks, exact = (
             torch.cat([getattr(f, name) for f in found])
-            for name in ("boxes", "scores", "landmarks", "exact")
+            for name in ("image", "boxes", "scores", "landmarks", "exact")
         )
         # A face found at two sizes: the size that suits it wins, then the better score. Within
         # one size this changes nothing any more.
         kept = torchvision.ops.batched_nms(boxes, scores + exact, image, self._nms_iou)
         kept = kept[scores[kept].argsort(descending=True, stable=True)]
         kept = kept[image[kept].argsort(stable=True)]
-        counts = torch.bincount(image[kept], minlength=images).tolist()
-        parts = [t[kept].float().split_with_sizes(counts) for t in (boxes, scores, landmarks)]
-        return [Detections(*(part.numpy() for part in one)) for one in zip(*parts, strict=True)]
+        return Found(*(t[kept] for t in (image, boxes, scores, landmarks, exact)))
 
 
 def _padded(pixels: Tensor) -> tuple[int, int]:
@@ -183,3 +233,12 @@ def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
     planes = pixels.permute(2, 0, 1)[None]
     resized = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0)
+
+
+def _resized_stack(pictures: Tensor, height: int, width: int) -> Tensor:
+    """uint8 `[n, h, w, 3]` resized with antialiasing, on any device."""
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    planes = pictures.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from facecore.stages.workers import Workers
+from facecore.stages.workers import Workers, run_halving
 from facecore.types import CROP_SIZE, Contract, Embeddings, FaceCrops
 from facecore.zoo.backend import make_backend
 
@@ -64,6 +64,13 @@ class FaceEmbedder:
         if not batches:
             return Embeddings(np.zeros((0, self.contract.dimension), np.float32), self.contract)
         return Embeddings(torch.cat(batches).numpy(), self.contract)
+
+    def embed_on_device(self, crops: Tensor) -> Tensor:
+        """uint8 `[n, 112, 112, 3]` → float32 `[n, dimension]`, both on the network's device."""
+        if not len(crops):
+            return torch.zeros(0, self.contract.dimension, device=crops.device)
+        size = self._batch_crops if crops.device.type == "cpu" else 8 * self._batch_crops
+        return torch.cat(run_halving(crops, size, self.backend))
 
     def _run(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return self.backend(torch.from_numpy(np.ascontiguousarray(pixels))).cpu()

@@ -139,6 +139,7 @@ class Recorded:
     def __init__(self, extractor, before=lambda pictures: None):
         self.real, self.before, self.batches = extractor, before, []
         self.workers, self.searched_px = extractor.workers, extractor.searched_px
+        self.on_device = None
         self.probes = 0
 
     def extract(self, pictures):
