@@ -1,6 +1,6 @@
 """Extraction on a GPU, on a bare machine: torch, torchvision and numpy are enough.
 
-    PYTHONPATH=. python benchmarks/gpu_extraction.py [--images DIR] [--weights DIR] [--count 8192] [--batch 256]
+    PYTHONPATH=. python benchmarks/gpu_extraction.py [--images DIR] [--weights DIR] [--batch 256]
 
 JPEG bytes in memory → embeddings on the host. Without `--images`, JPEGs of 250 × 250 px are made
 from smooth noise. Without `--weights` (a folder with yunet.safetensors and sface.safetensors;

@@ -29,6 +29,7 @@ BACKENDS = ("auto", "torch", "openvino")
 # alone costs less: a network for which it costs more must not be computed that way.
 AGREEMENT = {torch.float32: 0.99999, torch.bfloat16: 0.999, torch.float16: 0.999}
 _CHECKED_PICTURES = 3  # not a power of two: batches are cut into those
+_CHECKED_SIDE_PX = 96  # where the network takes any size
 
 
 class Backend(Protocol):
@@ -104,7 +105,8 @@ def make_backend(
         )
     if wanted == "auto":
         wanted = getattr(network, "cpu_backend", "auto")  # what its author measured
-    pictures = _smooth_noise((_CHECKED_PICTURES, *example[1:]))
+    sides = (_CHECKED_SIDE_PX,) * 2 if any_size else example[1:3]
+    pictures = _smooth_noise((_CHECKED_PICTURES, *sides, example[3]))
     expected = _reference(network, pictures)
     for candidate in (dtype, torch.float32) if dtype != torch.float32 else (dtype,):
         if wanted != "torch" and device.type == "cpu":
@@ -181,7 +183,11 @@ def _agrees(backend: Backend, pictures: Tensor, expected: Tensor) -> bool:
 
 @torch.inference_mode()
 def _reference(network: nn.Module, pictures: Tensor) -> Tensor:
-    plain = copy.deepcopy(network).cpu().float().eval()
+    plain = network
+    if network.training or any(
+        t.device.type != "cpu" or t.dtype != torch.float32 for t in network.parameters()
+    ):
+        plain = copy.deepcopy(network).cpu().float().eval()
     output: Tensor = plain(pictures.permute(0, 3, 1, 2))
     return output.float().flatten(1)
 

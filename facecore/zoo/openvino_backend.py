@@ -141,7 +141,9 @@ def _export(network: nn.Module, example: Sequence[int], any_size: bool) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    pictures = torch.zeros(tuple(example), dtype=torch.uint8)
+    # Tracing computes the network; one picture is enough, and a small one where any will do.
+    sides = (64, 64) if any_size else example[1:3]
+    pictures = torch.zeros(1, *sides, example[3], dtype=torch.uint8)
     wrapped = _ChannelsLast(network).eval()
     try:
         # Shape checks become constants while tracing, of which torch warns each time.
