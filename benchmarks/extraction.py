@@ -169,6 +169,7 @@ def compare(ours: Faces, theirs: Faces) -> dict[str, Any]:
 
 def bound(faces_per_image: float, pixels: float, threads: int) -> dict[str, float]:
     """Images/s if nothing but the networks' arithmetic took time, at the best matrix product."""
+    torch.set_num_threads(1)
     peak = peak_gflops()
     flops = {}
     for name, side in (("sface", 112), ("yunet", 256)):

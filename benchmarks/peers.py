@@ -71,10 +71,23 @@ def plain_onnx() -> dict[str, str]:
     }
 
 
+def any_size(path: Path) -> None:
+    """Let the published detector take pictures of any size; the file states 640 × 640 px only."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            dimension.dim_param = f"{value.name}_{axis}"
+    onnx.save(model, str(path))
+
+
 def unit(vectors: list[np.ndarray], count: int) -> np.ndarray:
     """`[count, d]` of unit length."""
+    if not count:
+        return np.zeros((0, 0), np.float32)
     stacked = np.array(vectors, np.float32).reshape(count, -1)
-    return stacked / np.linalg.norm(stacked, axis=1, keepdims=True) if count else stacked
+    return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
 
 
 def opencv(threads: int) -> tuple[Run, dict[str, str]]:
@@ -113,20 +126,17 @@ def onnxruntime(threads: int) -> tuple[Run, dict[str, str]]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     plain = plain_onnx()
+    any_size(Path(plain["yunet"]))
     detector, embedder = (
         ort.InferenceSession(plain[model], options, providers=["CPUExecutionProvider"])
         for model in ("yunet", "sface")
     )
-    fixed = detector.get_inputs()[0].shape
     aligner = cv2.FaceRecognizerSF.create(plain["sface"], "")
-    # The published graph takes one size only; letterboxing is what its users do.
-    height, width = (side if isinstance(side, int) else 640 for side in fixed[2:])
 
     def search(image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        scale = min(height / image.shape[0], width / image.shape[1], 1.0)
+        height, width = (-(-side // 32) * 32 for side in image.shape[:2])
         canvas = np.zeros((height, width, 3), np.uint8)
-        h, w = round(image.shape[0] * scale), round(image.shape[1] * scale)
-        canvas[:h, :w] = image if scale == 1.0 else cv2.resize(image, (w, h))
+        canvas[: image.shape[0], : image.shape[1]] = image
         blob = canvas.transpose(2, 0, 1)[None].astype(np.float32)
         outputs = dict(
             zip(
@@ -144,7 +154,7 @@ def onnxruntime(threads: int) -> tuple[Run, dict[str, str]]:
         (cells,) = torch.nonzero(scores >= 0.6, as_tuple=True)
         boxes, landmarks = yunet.decode(raw[cells], cells, height, width)
         kept = torchvision.ops.nms(boxes, scores[cells], 0.3)
-        return boxes[kept] / scale, landmarks[kept] / scale, scores[cells][kept]
+        return boxes[kept], landmarks[kept], scores[cells][kept]
 
     def run(files: list[bytes]) -> Faces:
         found: Faces = []
@@ -161,7 +171,7 @@ def onnxruntime(threads: int) -> tuple[Run, dict[str, str]]:
             found.append((boxes.numpy(), unit(vectors, len(boxes))))
         return found
 
-    return run, {"onnxruntime": ort.__version__, "searched at": f"{width} x {height}"}
+    return run, {"onnxruntime": ort.__version__}
 
 
 def dlib(threads: int) -> tuple[Run, dict[str, str]]:
