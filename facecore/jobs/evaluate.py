@@ -68,6 +68,7 @@ def calibrate(
             "command": f"facecore evaluate calibrate --images DIR --dataset {dataset!r}",
             "code": code_version(),
             "precision": measured.embedder.precision,
+            "backend": measured.embedder.backend.name,
         },
         progress=on_progress,
     )

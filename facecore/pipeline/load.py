@@ -149,15 +149,14 @@ def load_extractor(
         dimension=registry.network_dimension(network),
         detector_sha256=detector_sha256,
     )
-    return FaceExtractor(
-        finder,
-        FaceEmbedder(
-            network,
-            contract,
-            workers=workers,
-            dtype=dtype,
-            batch_crops=batch_crops,
-            backend=backend,
-        ),
-        workers,
+    embed = FaceEmbedder(
+        network,
+        contract,
+        workers=workers,
+        dtype=dtype,
+        batch_crops=batch_crops,
+        backend=backend,
     )
+    extractor = FaceExtractor(finder, embed, workers)
+    _log.info("extraction: %s", extractor.describe())
+    return extractor
