@@ -17,6 +17,7 @@ REASONS = {
     "animated": "Animation",
     "multiple_pages": "Several pages",
     "missing": "Stored file missing",
+    "extraction_failed": "Search for faces failed",
     "too_small": "Picture too small",
     "extreme_aspect": "Far too long or narrow",
     "too_blurred": "Too blurred",
