@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,45 @@ def test_pipeline_really_imports_without_the_rest() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_starts_no_threads_that_a_fork_would_lose() -> None:
+    """Tasks are forked from a process that has imported things. OpenMP's threads do not come
+    along; a child of a process that used them waits for them for ever."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules()]
+    program = f"""
+import importlib, os, signal, sys
+import torch
+for name in {names!r}:
+    if name.rpartition(".")[2] not in ("__main__", "airflow_local_settings", "mlflow_app", "env"):
+        importlib.import_module(name)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if float((torch.ones(300, 300) @ torch.ones(300, 300)).sum()) == 300.0**3 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_plugin_brings_facecore_into_no_process_before_its_pages_are_asked_for() -> None:
+    program = (
+        "import sys; import airflow.plugins_manager; before = set(sys.modules);"
+        "import facecore_plugin; print(sorted(set(sys.modules) - before))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "['facecore_plugin']"
 
 
 def test_files_are_one_concept() -> None:

@@ -11,18 +11,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from facecore.errors import NotFound, UsageError
 from facecore.jobs import thumbnails
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.search import FoundFace, search_picture
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import audit, decisions, models, people, people_pages, people_timeline
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.decisions import Decision
 from facecore.stores.catalog.people_pages import FaceEntry, Lookalike, PersonEntry, SightingEntry
 from facecore.types import Outcome
+
+if TYPE_CHECKING:
+    from facecore.jobs.search import FoundFace
 
 PEOPLE = 48
 FACES = 60
@@ -122,6 +125,8 @@ def find_by_face(
     Raises:
         UsageError: it is not a usable picture.
     """
+    from facecore.jobs.search import search_picture  # brings torch, which no other page needs
+
     stores = stores or Stores()
     searched = search_picture(context, data, name="The picture", everybody=True, stores=stores)
     found = [[i for i, _, _ in face.match.candidates] for face in searched.faces]

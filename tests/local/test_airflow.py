@@ -16,6 +16,7 @@ import pytest
 
 from facecore.local.platform import Platform
 
+REPO = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(600)
 
 DAG = """
@@ -45,12 +46,12 @@ probe()
 
 @pytest.fixture(scope="module")
 def full(look: Any) -> Iterator[Platform]:
-    """Everything is up, on a checkout with one DAG."""
+    """Everything is up, on a checkout with one DAG and the real plugins."""
     folder = Path(tempfile.mkdtemp(prefix="facecore-full-"))
     folder.chmod(0o711)
     shared = folder / "repo" / "dags" / "_shared"
     shared.mkdir(parents=True)
-    (folder / "repo" / "plugins").mkdir()
+    (folder / "repo" / "plugins").symlink_to(REPO / "plugins")
     (shared / "__init__.py").write_text("")
     (shared / "marker.py").write_text("MARKER = 'from _shared'\n")
     (shared.parent / "probe.py").write_text(DAG)
