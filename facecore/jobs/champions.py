@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 _SWITCHES_SURVIVED = 10
+_GRAPHS = "graphs"  # in the cache: networks as they were traced and checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def extractor_of(
         embedder.weights_sha256,
         str(embedder.contract["embedding"]["embedder"]),
         stores.settings.extract.model_dump_json(),
+        stores.settings.cache / _GRAPHS,
     )
 
 
@@ -156,6 +158,7 @@ def default_extractor(stores: Stores) -> FaceExtractor:
         embedder.sha256,
         EMBEDDER,
         stores.settings.extract.model_dump_json(),
+        stores.settings.cache / _GRAPHS,
     )
 
 
@@ -169,6 +172,7 @@ def _load(
     embedder_sha256: str,
     embedder_name: str,
     settings: str,
+    graphs: Path,
 ) -> FaceExtractor:
     from facecore.pipeline.load import load_extractor
 
@@ -181,6 +185,7 @@ def _load(
         embedder_sha256,
         detector=detector_name,
         embedder=embedder_name,
+        graphs=graphs,
         **options,
     )
 

@@ -196,12 +196,15 @@ def _train(
 
     chosen = champions(stores)
     snapshot = training_data.open_for(stores, plan.dataset, _kind_of(plan))
+    teacher = None
+    if needs_teacher(plan):
+        teacher = training_data.teacher_of(stores, chosen, plan.precision)
     tracker = MlflowTracker(stores.settings.mlflow, snapshot)
     trained = train(
         plan,
         snapshot,
         workdir=training_data.runs_folder(stores) / name,
-        teacher=training_data.teacher_of(stores, chosen) if needs_teacher(plan) else None,
+        teacher=teacher,
         tracker=tracker,
         tags={"code": code_version(), "run": name},
         progress=progress,

@@ -24,8 +24,8 @@ def runs_folder(stores: Stores) -> Path:
     return stores.settings.home.absolute() / "training"
 
 
-def teacher_of(stores: Stores, chosen: Champions) -> Teacher:
-    """The embedder in use, as a teacher.
+def teacher_of(stores: Stores, chosen: Champions, precision: str) -> Teacher:
+    """The embedder in use, as a teacher that computes in the run's precision.
 
     Raises:
         DigestMismatch: its weights are not the registered ones.
@@ -37,7 +37,7 @@ def teacher_of(stores: Stores, chosen: Champions) -> Teacher:
     network = registry.load(
         info.contract["model"], stores.registry.download(info) / WEIGHTS, info.weights_sha256
     )
-    return Teacher(network, f"{info.name}/{info.version}")
+    return Teacher(network, f"{info.name}/{info.version}", precision=precision)
 
 
 def open_for(stores: Stores, reference: str, kind: str) -> Snapshot:

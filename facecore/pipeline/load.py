@@ -16,6 +16,7 @@ from facecore.stages.workers import Workers
 from facecore.types import Contract
 from facecore.zoo import registry, yunet
 from facecore.zoo.device import resolve_device, resolve_precision, use_threads
+from facecore.zoo.graph_store import GraphStore
 from facecore.zoo.region_detector import RegionDetector
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def load_detector(
     sides_px: Sequence[int] = (320, 1280),
     batch_images: int = 32,
     backend: str = "auto",
+    graphs: Path | None = None,
 ) -> Detector:
     """Any registered detector from its weights. This is the one place that tells them apart.
 
@@ -47,6 +49,8 @@ def load_detector(
         batch_images: images searched at once.
         backend: auto, torch or openvino: what computes YuNet (`zoo.backend`). The others are
             several networks with decisions between them, which only torch computes.
+        graphs: folder of networks that were traced and checked before, which is filled by this
+            call; see `zoo.graph_store`. None: they are traced and checked each time.
 
     Raises:
         NotFound: no such detector; the remedy lists them.
@@ -64,6 +68,7 @@ def load_detector(
             sides_px=sides_px,
             batch_images=batch_images,
             backend=backend,
+            kept=None if graphs is None else GraphStore(graphs, sha256),
         )
     if not sides_px:
         raise ConfigError(f"detection sides must be ≥ 32 px, got {sides_px}.")
@@ -108,6 +113,7 @@ def load_extractor(
     batch_images: int = 32,
     batch_crops: int = 64,
     backend: str = "auto",
+    graphs: Path | None = None,
 ) -> FaceExtractor:
     """The extraction pipeline from converted (safetensors) weights.
 
@@ -122,6 +128,7 @@ def load_extractor(
         score_threshold, nms_iou, sides_px, batch_images: see `load_detector`.
         batch_crops: see `FaceEmbedder`.
         backend: auto, torch or openvino: what computes on a CPU; see `zoo.backend`.
+        graphs: see `load_detector`.
 
     Raises:
         DeviceUnavailable: CUDA was asked for and is absent.
@@ -141,6 +148,7 @@ def load_extractor(
         sides_px=sides_px,
         batch_images=batch_images,
         backend=backend if detector == "yunet" else "auto",
+        graphs=graphs,
     )
     network = registry.load(embedder, embedder_weights, embedder_sha256)
     contract = Contract(
@@ -156,6 +164,7 @@ def load_extractor(
         dtype=dtype,
         batch_crops=batch_crops,
         backend=backend,
+        kept=None if graphs is None else GraphStore(graphs, embedder_sha256),
     )
     extractor = FaceExtractor(finder, embed, workers)
     _log.info("extraction: %s", extractor.describe())

@@ -23,6 +23,7 @@ from facecore.stages.workers import Workers, run_halving
 from facecore.types import Detections, Image
 from facecore.zoo import yunet
 from facecore.zoo.backend import make_backend
+from facecore.zoo.graph_store import GraphStore
 
 # Faces of this many pixels at the searched size have the most exact boxes and landmarks.
 _EXACT_PX = (24.0, 256.0)
@@ -70,7 +71,7 @@ class FaceDetector:
         nms_iou: of two boxes overlapping more than this, the better one stays.
         sides_px: longest sides (px) at which each image is searched.
         batch_images: images of one size searched at once.
-        backend: what computes; see `zoo.backend.make_backend`.
+        backend, kept: what computes; see `zoo.backend.make_backend`.
 
     Raises:
         ConfigError: `sides_px` is empty or holds a side under 32 px.
@@ -86,6 +87,7 @@ class FaceDetector:
         sides_px: Sequence[int] = (320, 1280),
         batch_images: int = 32,
         backend: str = "auto",
+        kept: GraphStore | None = None,
     ) -> None:
         if not sides_px or min(sides_px) < yunet.MULTIPLE:
             raise ConfigError(f"detection sides must be ≥ {yunet.MULTIPLE} px, got {sides_px}.")
@@ -99,6 +101,7 @@ class FaceDetector:
             wanted=backend,
             threads=self._workers.threads,
             any_size=True,
+            kept=kept,
         )
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou

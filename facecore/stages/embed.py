@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from facecore.stages.workers import Workers, run_halving
 from facecore.types import CROP_SIZE, Contract, Embeddings, FaceCrops
 from facecore.zoo.backend import make_backend
+from facecore.zoo.graph_store import GraphStore
 
 # On a CPU, more crops than this at once gain nothing: their activations fall out of the cache.
 _CPU_CROPS_AT_ONCE = 8
@@ -25,7 +26,7 @@ class FaceEmbedder:
         workers: where and with how many threads it computes.
         dtype: in which precision.
         batch_crops: crops per call of the network.
-        backend: what computes; see `zoo.backend.make_backend`.
+        backend, kept: what computes; see `zoo.backend.make_backend`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FaceEmbedder:
         dtype: torch.dtype = torch.float32,
         batch_crops: int = 64,
         backend: str = "auto",
+        kept: GraphStore | None = None,
     ) -> None:
         self.contract = contract
         self._workers = workers or Workers()
@@ -45,8 +47,15 @@ class FaceEmbedder:
         if device.type == "cpu":
             self._batch_crops = min(batch_crops, _CPU_CROPS_AT_ONCE)
         example = (self._batch_crops, CROP_SIZE, CROP_SIZE, 3)
-        threads = self._workers.threads
-        self.backend = make_backend(model, device, dtype, example, wanted=backend, threads=threads)
+        self.backend = make_backend(
+            model,
+            device,
+            dtype,
+            example,
+            wanted=backend,
+            threads=self._workers.threads,
+            kept=kept,
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Protocol
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,10 @@ from torch import Tensor, nn
 from facecore.errors import ConfigError
 from facecore.zoo.installed import cpu_engine
 from facecore.zoo.placement import place
+
+if TYPE_CHECKING:
+    from facecore.zoo.graph_store import GraphStore
+    from facecore.zoo.openvino_backend import OpenVinoBackend
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ def make_backend(
     wanted: str = "auto",
     threads: int = 1,
     any_size: bool = False,
+    kept: GraphStore | None = None,
 ) -> Backend:
     """The backend for `network` on `device`: OpenVINO on a CPU that has it, else torch.
 
@@ -93,6 +98,7 @@ def make_backend(
         wanted: one of `BACKENDS`.
         threads: of the caller that will call it at the same time.
         any_size: whether heights and widths vary.
+        kept: where graphs of these weights that were checked before lie, which saves the check.
 
     Raises:
         ConfigError: `wanted` is unknown, or cannot be had for this network and device.
@@ -107,15 +113,15 @@ def make_backend(
     if wanted == "auto":
         wanted = getattr(network, "cpu_backend", "auto")  # what its author measured
     sides = (_CHECKED_SIDE_PX,) * 2 if any_size else example[1:3]
-    pictures = _smooth_noise((_CHECKED_PICTURES, *sides, example[3]))
-    expected = _reference(network, pictures)
+    check = _Check(network, (_CHECKED_PICTURES, *sides, example[3]))
     for candidate in (dtype, torch.float32) if dtype != torch.float32 else (dtype,):
         if wanted != "torch" and device.type == "cpu":
-            made = _openvino(network, candidate, example, threads, any_size, wanted)
-            if made is not None and _agrees(made, pictures, expected):
+            made = _openvino(network, candidate, example, threads, any_size, wanted, kept)
+            if made is not None and (made.checked or check.agrees(made)):
+                made.confirm()
                 return made
         placed = TorchBackend(network, device, candidate, example)
-        if _agrees(placed, pictures, expected, on_cuda=device.type == "cuda"):
+        if check.agrees(placed, on_cuda=device.type == "cuda"):
             if wanted == "openvino":
                 break
             return placed
@@ -143,7 +149,8 @@ def _openvino(
     threads: int,
     any_size: bool,
     wanted: str,
-) -> Backend | None:
+    kept: GraphStore | None,
+) -> OpenVinoBackend | None:
     if cpu_engine()[0] == "torch":
         if wanted == "openvino":
             raise ConfigError(
@@ -155,44 +162,55 @@ def _openvino(
     from facecore.zoo.openvino_backend import NotExportable, OpenVinoBackend
 
     try:
-        return OpenVinoBackend(network, dtype, example, threads=threads, any_size=any_size)
+        return OpenVinoBackend(
+            network, dtype, example, threads=threads, any_size=any_size, kept=kept
+        )
     except NotExportable as error:
         _log.warning("%s: torch computes. %s", type(network).__name__, error)
         return None
 
 
-def _agrees(backend: Backend, pictures: Tensor, expected: Tensor, *, on_cuda: bool = False) -> bool:
-    """Whether it computes what the network does; what it raises counts as no."""
-    try:
-        found = backend(pictures).cpu().flatten(1)
-    except RuntimeError as error:
-        _log.warning("%s in %s fails: %s", backend.name, backend.dtype, error)
-        return False
-    least = AGREEMENT[backend.dtype]
-    if on_cuda:
-        least = min(least, _AGREEMENT_OF_TF32)
-    if found.shape == expected.shape:
-        worst = float(F.cosine_similarity(found, expected, dim=1).min())
-        if worst >= least:
-            return True
-    else:
+class _Check:
+    """Holds backends against what the network itself, in float32, makes of three pictures."""
+
+    def __init__(self, network: nn.Module, shape: Sequence[int]) -> None:
+        self._network, self._shape = network, shape
+
+    @cached_property
+    def _pictures(self) -> Tensor:
+        return _smooth_noise(self._shape)
+
+    @cached_property
+    def _expected(self) -> Tensor:
+        plain = self._network
+        if plain.training or any(
+            t.device.type != "cpu" or t.dtype != torch.float32 for t in plain.parameters()
+        ):
+            plain = copy.deepcopy(plain).cpu().float().eval()
+        with torch.inference_mode():
+            output: Tensor = plain(self._pictures.permute(0, 3, 1, 2))
+        return output.float().flatten(1)
+
+    def agrees(self, backend: Backend, *, on_cuda: bool = False) -> bool:
+        """Whether it computes what the network does; what it raises counts as no."""
+        try:
+            found = backend(self._pictures).cpu().flatten(1)
+        except RuntimeError as error:
+            _log.warning("%s in %s fails: %s", backend.name, backend.dtype, error)
+            return False
+        least = AGREEMENT[backend.dtype]
+        if on_cuda:
+            least = min(least, _AGREEMENT_OF_TF32)
         worst = float("nan")
-    _log.warning(
-        "%s in %s agrees with float32 to a cosine of %.5f only (%.5f is needed): not used.",
-        *(backend.name, backend.dtype, worst, least),
-    )
-    return False
-
-
-@torch.inference_mode()
-def _reference(network: nn.Module, pictures: Tensor) -> Tensor:
-    plain = network
-    if network.training or any(
-        t.device.type != "cpu" or t.dtype != torch.float32 for t in network.parameters()
-    ):
-        plain = copy.deepcopy(network).cpu().float().eval()
-    output: Tensor = plain(pictures.permute(0, 3, 1, 2))
-    return output.float().flatten(1)
+        if found.shape == self._expected.shape:
+            worst = float(F.cosine_similarity(found, self._expected, dim=1).min())
+            if worst >= least:
+                return True
+        _log.warning(
+            "%s in %s agrees with float32 to a cosine of %.5f only (%.5f is needed): not used.",
+            *(backend.name, backend.dtype, worst, least),
+        )
+        return False
 
 
 def _smooth_noise(shape: Sequence[int]) -> Tensor:

@@ -1,8 +1,9 @@
 """A torch network computed by OpenVINO on the CPU, compiled in memory.
 
-The network is traced, read by OpenVINO's PyTorch frontend and compiled; the weights stay where
-they are, and no file is written. `openvino.convert_model` is not used, and the package that it
-sends usage statistics with (openvino_telemetry) is kept from being imported.
+The network is traced, read by OpenVINO's PyTorch frontend and compiled; or, where it was traced
+and checked before, its graph is read from a `GraphStore`. `openvino.convert_model` is not used,
+and the package that it sends usage statistics with (openvino_telemetry) is kept from being
+imported.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from facecore.zoo.graph_store import GraphStore
 
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
@@ -48,6 +51,10 @@ class OpenVinoBackend:
         example: shape `[n, h, w, 3]`; `n` (a power of two) is the largest batch at once.
         threads: that call it at the same time.
         any_size: whether heights and widths vary.
+        kept: where the graph may lie, and goes once it was checked.
+
+    Attributes:
+        checked: whether the graph was kept, that is, found to agree with the network before.
 
     Raises:
         NotExportable: with the reason.
@@ -63,12 +70,21 @@ class OpenVinoBackend:
         *,
         threads: int = 1,
         any_size: bool = False,
+        kept: GraphStore | None = None,
     ) -> None:
         if any(isinstance(module, nn.RNNBase) for module in network.modules()):
             raise NotExportable("recurrent networks are not traced.")
         self.dtype = dtype
         self._largest = 1 << (max(1, example[0]).bit_length() - 1)
-        self._any = _export(network, example, any_size)
+        self._kept = kept
+        self._form = {"example": list(example), "any_size": any_size, "dtype": str(dtype)}
+        graph = None if kept is None else kept.read(_openvino(), self._form)
+        self.checked = graph is not None
+        if graph is None:
+            graph = _export(network, example, any_size)
+            if kept is not None:
+                graph = kept.write(_openvino(), self._form, graph)
+        self._any = graph
         self._fixed = None if any_size else self._any.clone()
         if self._fixed is not None:
             self._fixed.reshape([self._largest, *example[1:]])
@@ -86,6 +102,12 @@ class OpenVinoBackend:
         self._own = threading.local()
         self._compiled: dict[bool, Any] = {}
         self._compiled_in = 0
+
+    def confirm(self) -> None:
+        """The output was checked: the graph may serve other processes."""
+        if self._kept is not None and not self.checked:
+            self._kept.confirm(_openvino(), self._form)
+        self.checked = True
 
     def __call__(self, pictures: Tensor) -> Tensor:
         tensor_of, array = _openvino().Tensor, pictures.numpy()
