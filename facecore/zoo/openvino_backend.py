@@ -160,7 +160,7 @@ def _powers_of_two(count: int, largest: int) -> Iterator[slice]:
 
 def _export(network: nn.Module, example: Sequence[int], any_size: bool) -> Any:
     openvino = _openvino()
-    from openvino.frontend import FrontEndManager
+    from openvino.frontend import FrontEndManager, GeneralFailure, OpConversionFailure
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     # Tracing computes the network; one picture is enough, and a small one where any will do.
@@ -181,7 +181,7 @@ def _export(network: nn.Module, example: Sequence[int], any_size: bool) -> Any:
         parameter.set_partial_shape(openvino.PartialShape([-1, *sizes, example[3]]))
         parameter.set_element_type(openvino.Type.u8)
         graph.validate_nodes_and_infer_types()
-    except (RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()
-        raise NotExportable(first[0] if first else type(error).__name__) from error
+    except (RuntimeError, ValueError, GeneralFailure, OpConversionFailure) as error:
+        said = [line for line in str(error).splitlines() if line.strip()]
+        raise NotExportable(said[-1] if said else type(error).__name__) from error
     return graph

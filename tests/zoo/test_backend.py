@@ -151,3 +151,16 @@ def test_nothing_reports_home():
         "sys.exit(sys.modules['openvino_telemetry'] is not None)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class Rotating(nn.Module):
+    """An operator that OpenVINO has no rule for."""
+
+    def forward(self, x):
+        return torch.linalg.matrix_exp(x[:, 0, :4, :4].float() / 255).flatten(1)
+
+
+def test_an_operator_that_openvino_lacks_is_left_to_torch(caplog):
+    made = make_backend(Rotating(), CPU, torch.float32, CROPS)
+    assert made.name == "torch"
+    assert "matrix_exp" in caplog.text

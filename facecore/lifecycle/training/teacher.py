@@ -34,7 +34,14 @@ class Teacher:
 
     def __call__(self, crops: Tensor) -> Tensor:
         """uint8 `[n, 3, 112, 112]` → float32 `[n, dimension]`, unit length, no gradient."""
-        device = crops.device
+        step = _CPU_CROPS_AT_ONCE if crops.device.type == "cpu" else len(crops)
+        pictures = crops.permute(0, 2, 3, 1).contiguous()
+        # What the run computes in is the student's business.
+        with torch.autocast(crops.device.type, enabled=False):
+            backend = self._on(crops.device)
+            return torch.cat(self._workers.run(pictures, step, backend))
+
+    def _on(self, device: torch.device) -> Backend:
         if self._backend is None or self._workers.device != device:
             exact = self._precision == "auto" and device.type == "cpu"
             dtype = resolve_precision("fp32" if exact else self._precision, device)
@@ -42,12 +49,4 @@ class Teacher:
             threads = torch.get_num_threads()
             self._workers = Workers(device, threads)
             self._backend = make_backend(self._network, device, dtype, example, threads=threads)
-        step = _CPU_CROPS_AT_ONCE if device.type == "cpu" else len(crops)
-        pictures = crops.permute(0, 2, 3, 1).contiguous()
-        return torch.cat(self._workers.run(pictures, step, self._embed))
-
-    def _embed(self, pictures: Tensor) -> Tensor:
-        assert self._backend is not None  # noqa: S101 (the only caller made it)
-        # Threads of a pool have a state of their own for each of these.
-        with torch.no_grad(), torch.autocast(pictures.device.type, enabled=False):
-            return self._backend(pictures)
+        return self._backend

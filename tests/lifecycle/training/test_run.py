@@ -280,3 +280,19 @@ def test_unlabelled_faces_are_distilled_by_the_distance_to_the_teacher(
     assert (result.metric, result.higher_is_better) == ("val/distill", False)
     values = [value for _, value in result.curves["val/distill"]]
     assert result.metric_value == min(values)
+
+
+def test_a_teacher_computes_the_same_within_mixed_precision(
+    plan: Plan, faces: Snapshot, teacher: Teacher, tmp_path: Path
+) -> None:
+    crops = torch.randint(0, 256, (11, 3, 112, 112), dtype=torch.uint8)
+    fresh = Teacher(teacher._network, "teacher/1")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = fresh(crops)
+    assert inside.dtype == torch.float32
+    assert not inside.requires_grad
+    torch.testing.assert_close(inside, teacher(crops), atol=1e-5, rtol=1e-4)
+    result = train(
+        plan(precision="bf16", epochs=1), faces, workdir=tmp_path / "run", teacher=teacher
+    )
+    assert 0.0 <= result.metric_value <= 1.0
