@@ -63,8 +63,8 @@ def promote(
 ) -> None:
     """Bring a version into use: every face is embedded anew beside the old, then one switch.
 
-    An autoencoder or forecaster comes into use at once; the version before is promoted the same
-    way to go back.
+    An autoencoder, forecaster or matcher comes into use at once; the version before is promoted
+    the same way to go back.
     """
     from facecore.jobs import analysis_models, promotion
 

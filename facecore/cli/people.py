@@ -1,4 +1,4 @@
-"""Commands about people: enroll, search."""
+"""Commands about people: enroll, search, compare, classify."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command()(enroll)
     app.command()(search)
+    app.command()(compare)
+    app.command()(classify)
 
 
 def enroll(
@@ -87,4 +89,64 @@ def search(
             table.add_row(label, f"{score:.3f}", style=style)
         if not match.candidates:
             table.add_row("(nobody is enrolled)", "")
+        print_answer(table)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A picture of one person.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    fmr: Annotated[
+        float, typer.Option(help="False-match rate that the threshold is to have.")
+    ] = 0.001,
+    json: Json = False,
+) -> None:
+    """Do two pictures show one person? Similarity, threshold, and what the matcher says."""
+    from facecore.jobs.compare import compare as job
+
+    found = job(command_context("compare"), first, second, fmr=fmr)
+    if json:
+        print_json({**asdict(found), "same": found.same})
+        return
+    limit = found.threshold
+    said = "One person" if found.same else "Two people"
+    print_answer(
+        f"{said}: similarity {found.similarity:.4f}, one person from {limit.threshold:.4f} on "
+        f"({limit.low:.4f}–{limit.high:.4f}; false-match rate {limit.fmr:g}, "
+        f"{found.models['embed']})."
+    )
+    if found.probability is None:
+        words.print(
+            "No matcher for this embedder is in use; `facecore train --model siamese --goal match` "
+            "makes one."
+        )
+    else:
+        print_answer(
+            f"{found.models['match']}: {found.probability:.4f} likely one person, where half of "
+            "the pairs are."
+        )
+
+
+def classify(
+    photo: Annotated[Path, typer.Argument(help="A picture with one or more faces.")],
+    model: Annotated[
+        str, typer.Option(help="Embedder version that classifies: face-embedder/3, or @ALIAS.")
+    ] = "face-embedder@challenger",
+    json: Json = False,
+) -> None:
+    """Which of the people a model was trained on is this? It always names one of them."""
+    from facecore.jobs.classify import classify as job
+
+    found = job(command_context("classify"), photo, model)
+    if json:
+        print_json(found)
+        return
+    if not found:
+        print_answer(f"No face was found in {photo}.")
+    for number, face in enumerate(found, 1):
+        left, top, right, bottom = (round(value) for value in face["box"])
+        table = Table("person of the training", box=None)
+        table.add_column("probability", justify="right")
+        for one in face["identities"]:
+            table.add_row(one["name"], f"{one['probability']:.4f}")
+        print_answer(f"Face {number} at {left},{top}–{right},{bottom}:")
         print_answer(table)

@@ -1,4 +1,4 @@
-"""An autoencoder or a forecaster measured on a snapshot, alone or beside the one in use."""
+"""Models beside detector and embedder measured on a snapshot, and the gates they must pass."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from facecore.lifecycle.datasets.activity import ActivitySeries
     from facecore.lifecycle.datasets.snapshot import Snapshot
     from facecore.lifecycle.datasets.splits import Split
+    from facecore.lifecycle.evaluation import Plot
 
 LEAST_AUROC = 0.9
+# Of a matcher's probabilities, on average.
+MOST_CALIBRATION_ERROR = 0.1
 _MOST_CROPS = 2000
 _DAY = 24
 
@@ -34,11 +37,13 @@ class Measured:
     Attributes:
         metrics: numbers by name.
         document: all of it, as JSON.
+        plots: for the evidence page.
     """
 
     model: str
     metrics: dict[str, float]
     document: dict[str, Any]
+    plots: tuple[Plot, ...] = ()
 
 
 def measure(network: nn.Module, snapshot: Snapshot, model: str, split: Split = "test") -> Measured:
@@ -74,6 +79,9 @@ def gates(
             )
         ]
         measure_name, sign = "auroc_worst", 1.0
+    elif task == "match":
+        found = _of_matcher(challenger, margin)
+        measure_name, sign = "auc", 1.0
     else:
         wins = bool(challenger.metrics["wins"])
         reason = str(challenger.document["choice"]["reason"])
@@ -83,9 +91,30 @@ def gates(
     other = None if champion is None else champion.metrics.get(measure_name)
     if own is not None and other is not None:
         gain = sign * (own - other)
-        reason = f"{measure_name} {own:.4f} against {other:.4f} of the one in use."
+        rival = "the one in use" if champion is None else champion.model
+        reason = f"{measure_name} {own:.4f} against {other:.4f} of {rival}."
         found.append(GateResult("accuracy", gain, -margin, gain >= -margin, reason))
     return found
+
+
+def _of_matcher(challenger: Measured, margin: float) -> list[GateResult]:
+    numbers = challenger.metrics
+    gain, error = numbers["auc"] - numbers["cosine_auc"], numbers["calibration_error"]
+    beside = f"auc {numbers['auc']:.4f} against {numbers['cosine_auc']:.4f} of the plain cosine."
+    stated = (
+        f"stated probabilities and what was observed differ by {error:.3f} on average "
+        f"(Brier score {numbers['brier']:.4f})."
+    )
+    return [
+        GateResult("as good as the cosine", gain, -margin, gain >= -margin, beside),
+        GateResult(
+            "calibration",
+            error,
+            MOST_CALIBRATION_ERROR,
+            error <= MOST_CALIBRATION_ERROR,
+            stated,
+        ),
+    ]
 
 
 def _autoencoder(

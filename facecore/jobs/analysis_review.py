@@ -1,4 +1,5 @@
-"""The review of an autoencoder or a forecaster: judged beside the one in use, shown to a person.
+"""The review of an autoencoder, forecaster or matcher: judged beside the one in use, shown to a
+person.
 
 The decision is recorded as that of any model; approval brings the version into use at once.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facecore.errors import PromotionRefused
-from facecore.jobs import analysis_models
+from facecore.jobs import analysis_models, matchers
 from facecore.jobs.analysis_judging import Measured, gates, measure
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.review import Answer, Review
@@ -25,6 +26,7 @@ from facecore.stores.registry import ModelVersionInfo
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.snapshot import Snapshot
     from facecore.lifecycle.evaluation import GateResult
+    from facecore.stores.catalog.models import ModelVersion
 
 NOBODY = "no version yet"
 _PAGES = "/facecore/reports"
@@ -53,11 +55,7 @@ def judge(
     used = analysis_models.in_use(stores, task)
     if used is not None and (used.name, used.version) == (info.name, info.version):
         raise PromotionRefused(subject, f"{subject} is in use already.", failed=("in use",))
-    own = measure(analysis_models.load(stores, info.name, info.version), snapshot, subject)
-    other = None
-    if used is not None:
-        network = analysis_models.load(stores, used.name, used.version)
-        other = measure(network, snapshot, f"{used.name}/{used.version}")
+    own, other = _measured(stores, info, snapshot, used)
     results = gates(task, own, other, margin=margin)
     key = f"review/{info.name}-{info.version}-{run_id[:8]}.html"
     review = Review(
@@ -75,6 +73,20 @@ def judge(
     return replace(
         review, run_id=_publish(stores, run_id, review, own, other, results, snapshot)
     ), results
+
+
+def _measured(
+    stores: Stores, info: ModelVersionInfo, snapshot: Snapshot, used: ModelVersion | None
+) -> tuple[Measured, Measured | None]:
+    """The challenger, and what it is put beside."""
+    if info.contract["task"] == "match":
+        return matchers.judge(stores, info, snapshot)
+    network = analysis_models.load(stores, info.name, info.version)
+    own = measure(network, snapshot, f"{info.name}/{info.version}")
+    if used is None:
+        return own, None
+    rival = analysis_models.load(stores, used.name, used.version)
+    return own, measure(rival, snapshot, f"{used.name}/{used.version}")
 
 
 def approve(stores: Stores, review: Review, answer: Answer, details: Mapping[str, Any]) -> None:
@@ -129,7 +141,13 @@ def _publish(
     from facecore.lifecycle.evaluation.analysis_evidence import render_analysis_evidence
 
     page = render_analysis_evidence(
-        review.subject, review.champion, snapshot, _rows(own, other), results, review.override
+        review.subject,
+        review.champion,
+        snapshot,
+        _rows(own, other),
+        results,
+        review.override,
+        own.plots,
     )
     document = json.dumps(
         {
@@ -146,6 +164,8 @@ def _publish(
     with tempfile.TemporaryDirectory(prefix="facecore-review-") as scratch:
         (Path(scratch) / "evidence.html").write_bytes(page)
         (Path(scratch) / "evaluation.json").write_bytes(document)
+        for plot in own.plots:
+            (Path(scratch) / f"{plot.name}.png").write_bytes(plot.png)
         sides = {"challenger": own, **({} if other is None else {"champion": other})}
         mlflow_run = record_review(
             stores.settings.mlflow,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from facecore.errors import NotFound, PromotionRefused, UsageError
-from facecore.jobs import model_aliases, promotion_log, reembed, shadow, switching
+from facecore.jobs import analysis_models, model_aliases, promotion_log, reembed, shadow, switching
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.model_versions import Candidate, candidate, make_known
 from facecore.jobs.stores import Stores
@@ -85,7 +85,8 @@ def start(
 ) -> int | None:
     """What has to be done so that what is wanted is in use: a promotion's id, or None.
 
-    Goes on with the open promotion, opens one for an alias that was set in the registry, or
+    Models that need no re-embedding come into use at once where their alias was set in the
+    registry. Then it goes on with the open promotion, opens one for an alias that was set, or
     finds images that the pair in use lacks (after a rollback). An open promotion that the alias
     no longer names is abandoned.
 
@@ -96,6 +97,7 @@ def start(
     stores = stores or Stores()
     with recorded(stores.catalog, context, "promotion.start") as run:
         model_aliases.write(stores)
+        run.models = analysis_models.follow_aliases(stores, actor=actor)
         wanted = model_aliases.wanted(stores, stores.settings.mlflow.embedder)
         with stores.catalog.transaction() as tx:
             pair, opened = active.current(tx), promotions.find_open(tx)

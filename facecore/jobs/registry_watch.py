@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facecore.jobs import model_aliases
+from facecore.jobs import analysis_models, model_aliases
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import active, alias_decisions, models, promotions
 
@@ -36,4 +36,8 @@ def unnoticed_alias(stores: Stores | None = None) -> dict[str, Any] | None:
         wanted = model_aliases.wanted(stores, name)
         if wanted is not None and wanted not in versions:
             return {"name": name, "version": wanted}
+    for task in analysis_models.TASKS:
+        wanted = analysis_models.unnoticed(stores, task)
+        if wanted is not None:
+            return {"name": analysis_models.registered_name(stores, task), "version": wanted}
     return None

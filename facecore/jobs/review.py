@@ -150,7 +150,7 @@ def _of_analysis(
     limits: Mapping[str, Any] | None,
     override: str,
 ) -> dict[str, Any]:
-    """`evaluate` of an autoencoder or a forecaster."""
+    """`evaluate` of an autoencoder, a forecaster or a matcher."""
     from facecore.lifecycle.evaluation import GateLimits
 
     margin = GateLimits(**dict(limits or {})).accuracy_margin

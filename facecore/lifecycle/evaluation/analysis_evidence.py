@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.snapshot import Snapshot
+    from facecore.lifecycle.evaluation.plot_style import Plot
     from facecore.lifecycle.evaluation.promotion_gates import GateResult
 
 
@@ -23,6 +24,7 @@ def render_analysis_evidence(
     figures: Sequence[tuple[str, str, str]],
     gates: Sequence[GateResult],
     override: str = "",
+    plots: Sequence[Plot] = (),
 ) -> bytes:
     """One HTML document in UTF-8 that loads nothing from anywhere.
 
@@ -45,6 +47,7 @@ def render_analysis_evidence(
         gates=gates,
         blocked=[gate.name for gate in gates if not gate.passed],
         override=override,
+        plots=[(p.title, p.caption, base64.b64encode(p.png).decode()) for p in plots],
         css=Markup(css),  # noqa: S704 - our own file
         style_hash="sha256-" + base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
     )

@@ -11,7 +11,7 @@ from facecore.errors import NotFound
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json
 
-Task = Literal["detect", "embed", "reconstruct", "forecast"]
+Task = Literal["detect", "embed", "match", "reconstruct", "forecast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class ModelVersionRow:
 
     Attributes:
         name, version: as in the MLflow registry.
-        contract: `Contract.digest` for an embedder; for a detector, what identifies its
-            behaviour (its weights' digest).
+        contract: `Contract.digest` for an embedder, and for a matcher of the vectors it compares;
+            for others, what identifies their behaviour (their weights' digest).
         dimension: of the embedding; None exactly for all others.
         threshold: cosine similarity to accept a match; None until calibrated.
         target_fmr: the false-match rate it was calibrated for.
