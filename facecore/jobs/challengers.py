@@ -220,6 +220,7 @@ def _package_embedder(
         judged.calibration,
         evidence_of(trained, judged, judge_on, contract.digest),
         scratch,
+        identities=trained.identities,
     )
 
 

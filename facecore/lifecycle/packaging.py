@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from facecore.types import CROP_SIZE, Contract
 DETECTOR_WEIGHTS = "detector.safetensors"
 EMBEDDER_WEIGHTS = "embedder.safetensors"
 CONTRACT = "contract.json"
+IDENTITIES = "identities.json"
 DEFAULT_DETECTOR = "yunet"
 _REQUIREMENTS = ("facecore", "torch", "torchvision", "safetensors", "numpy", "pandas", "pillow")
 
@@ -95,8 +96,13 @@ def embedder_package(
     calibration: Calibration | None,
     evidence: Evidence,
     scratch: Path,
+    *,
+    identities: Sequence[str] = (),
 ) -> ModelPackage:
     """An embedder with its detector as a version of the registered model `name`.
+
+    Args:
+        identities: names of the classes of its own classifier, in its order.
 
     Raises:
         ContractMismatch: the calibration is of another pair of networks.
@@ -120,6 +126,8 @@ def embedder_package(
         if calibration.contract != embedding.digest:
             raise ContractMismatch(embedding.digest, calibration.contract)
         files[CALIBRATION] = _write(scratch, "calibration", calibration.to_json())
+    if identities:
+        files[IDENTITIES] = _write(scratch, "identities", {"names": list(identities)})
     return _package(name, embedder, contract, files, evidence)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from facecore.errors import ImageRejected
+from facecore.lifecycle.closed_set import ClosedSet
 from facecore.pipeline.extract import FaceExtractor
 from facecore.pipeline.load import load_detector, load_extractor
 from facecore.stages.decode import Limits, decode
@@ -24,6 +25,9 @@ from facecore.zoo.device import resolve_device
 WEIGHTS = "weights.safetensors"
 DETECTOR_WEIGHTS = "detector.safetensors"
 CONTRACT = "contract.json"
+IDENTITIES = "identities.json"
+# People named per face, likeliest first, by an embedder that also classifies.
+TOP_IDENTITIES = 5
 # Contracts of embedders made before other detectors existed name none.
 DEFAULT_DETECTOR = "yunet"
 
@@ -41,11 +45,22 @@ def signature(task: str) -> dict[str, str]:
     In: `image`, the bytes of a file (base64 in JSON). Out, per image: `faces`, best score
     first: `box` x1 y1 x2 y2 and five `landmarks` x y in pixels of the upright image, `score`
     0..1 and, from an embedder, the unit-length `embedding`; and `error`, why an image could
-    not be used (then `faces` is empty).
+    not be used (then `faces` is empty). An embedder that was also trained to tell the people of
+    its training apart names the likeliest of them in `identities`, with `probability`; they sum
+    to 1 over all of these people, whoever is on the picture.
     """
     face = dict(_FACE)
     if task == "embed":
         face["embedding"] = {**_NUMBERS, "required": True}
+        named = {
+            "name": {"type": "string", "required": True},
+            "probability": {"type": "float", "required": True},
+        }
+        face["identities"] = {
+            "type": "array",
+            "items": {"type": "object", "properties": named},
+            "required": False,
+        }
     inputs = [{"name": "image", "type": "binary", "required": True}]
     outputs = [
         {
@@ -63,8 +78,8 @@ class FaceService:
     """A detector or a detector with embedder, made of the files of one registered version.
 
     Args:
-        artifacts: artifact name → local path: `WEIGHTS`, `CONTRACT`, and for an embedder
-            `DETECTOR_WEIGHTS`.
+        artifacts: artifact name → local path: `WEIGHTS`, `CONTRACT`, for an embedder
+            `DETECTOR_WEIGHTS`, and `IDENTITIES` where it classifies.
         device: auto, cpu or cuda.
 
     Raises:
@@ -78,6 +93,7 @@ class FaceService:
         weights = Path(artifacts[WEIGHTS])
         self._limits = Limits()
         self._extractor: FaceExtractor | None = None
+        self._closed_set: ClosedSet | None = None
         if contract["task"] == "embed":
             self._extractor = load_extractor(
                 Path(artifacts[DETECTOR_WEIGHTS]),
@@ -89,6 +105,13 @@ class FaceService:
                 device=device,
             )
             self._detector = self._extractor.detector
+            if IDENTITIES in artifacts:
+                self._closed_set = ClosedSet.load(
+                    contract["embedding"]["embedder"],
+                    weights,
+                    contract["embedding"]["weights_sha256"],
+                    Path(artifacts[IDENTITIES]),
+                )
         else:
             self._detector = load_detector(
                 contract["model"],
@@ -113,10 +136,15 @@ class FaceService:
     def _run(self, images: Sequence[Image]) -> list[list[dict[str, Any]]]:
         if self._extractor is None:
             return [_plain(found, None) for found in self._detector.detect(images)]
-        return [
-            _plain(one.detections, one.embeddings.vectors)
-            for one in self._extractor.extract(images)
-        ]
+        answers = []
+        for one in self._extractor.extract(images):
+            faces = _plain(one.detections, one.embeddings.vectors)
+            if self._closed_set is not None and faces:
+                named = self._closed_set.identify(one.crops, top=TOP_IDENTITIES)
+                for face, people in zip(faces, named, strict=True):
+                    face["identities"] = [{"name": n, "probability": p} for n, p in people]
+            answers.append(faces)
+        return answers
 
 
 def _plain(found: Detections, vectors: Floats | None) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,14 @@ class ProposalCache:
     def __init__(self, *, side: int, limit: int, images: int = 4096) -> None:
         self._side, self._limit, self._images = side, limit, images
         self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which remembers for itself."""
+        return {**self.__dict__, "_known": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._lock = Lock()
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from facecore.errors import TrainingDiverged
 from facecore.lifecycle.training.module import TrainingModule
 from facecore.lifecycle.training.run_folder import RunFolder, RunRecord
 from facecore.lifecycle.training.tracking import Tracker
@@ -75,13 +74,7 @@ class RunKeeper(Checkpoint):
         record = self._record
         value = float(trainer.callback_metrics[pl_module.metric])
         if not math.isfinite(value):
-            raise TrainingDiverged(
-                goal=pl_module.metric,
-                value=value,
-                epoch=epoch,
-                step=trainer.global_step,
-                learning_rate=trainer.optimizers[0].param_groups[0]["lr"],
-            )
+            raise pl_module.diverged(pl_module.metric, value)
         if self._is_better(value, pl_module.higher_is_better):
             name = f"best-{epoch:04d}.safetensors"
             self._save_weights(pl_module, self._folder.path / name)
@@ -97,6 +90,12 @@ class RunKeeper(Checkpoint):
         self._folder.write(record)
         self._tracker.flush()
         log.info("epoch %d: %s %.4f", epoch, pl_module.metric, value)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Averages over the last epoch are known only now."""
+        if trainer.is_global_zero:
+            self._folder.write(self._record)
+            self._tracker.flush()
 
     def _is_better(self, value: float, higher: bool) -> bool:
         # Of equals the later one: small validation splits soon reach the best possible value.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ class TrainingModule(LightningModule):
         self.plan = plan
         self.network = network.train()  # the zoo gives networks for inference
         self.schedule: Schedule | None = None
+        # Told of what stops the run: with several devices, the error itself ends only the
+        # process of one of them.
+        self.on_divergence: Callable[[TrainingDiverged], None] | None = None
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
@@ -72,19 +76,12 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         losses = self.losses(batch)
-        rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]  # type: ignore[union-attr]
         for name, value in losses.items():
             if not torch.isfinite(value):
-                raise TrainingDiverged(
-                    goal=name,
-                    value=float(value),
-                    epoch=self.current_epoch,
-                    step=self.global_step,
-                    learning_rate=rate,
-                )
+                raise self.diverged(name, float(value.detach()))
         goals: dict[str, float] = {str(name): weight for name, weight in self.plan.goals.items()}
         total = torch.stack([value * goals.get(n, 1.0) for n, value in losses.items()]).sum()
-        self.log("learning_rate", rate, batch_size=self.batch_length)
+        self.log("learning_rate", self._rate(), batch_size=self.batch_length)
         self._log_loss("train/loss", total, prog_bar=True)
         if len(losses) > 1:
             for name, value in losses.items():
@@ -93,7 +90,25 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self.schedule is not None:
-            self.schedule.observe(float(self.trainer.callback_metrics[self.metric]))
+            value = float(self.trainer.callback_metrics[self.metric])
+            # One device decides for all: statistics of batch normalisation differ between them.
+            self.schedule.observe(float(self.trainer.strategy.broadcast(value)))
+
+    def diverged(self, goal: str, value: float) -> TrainingDiverged:
+        """The error that says where a loss or metric was not finite."""
+        error = TrainingDiverged(
+            goal=goal,
+            value=value,
+            epoch=self.current_epoch,
+            step=self.global_step,
+            learning_rate=self._rate(),
+        )
+        if self.on_divergence is not None:
+            self.on_divergence(error)
+        return error
+
+    def _rate(self) -> float:
+        return float(self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def _log_loss(self, name: str, value: Tensor, **more: Any) -> None:
         self.log(name, value, on_step=True, on_epoch=True, batch_size=self.batch_length, **more)

@@ -28,6 +28,7 @@ OptimizerName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adagrad", "ad
 SchedulerName = Literal["constant", "step", "cosine", "plateau"]
 AugmentationName = Literal["none", "light", "strong"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+StrategyName = Literal["auto", "ddp"]
 GoalName = Literal[
     "triplet",
     "contrastive",
@@ -97,7 +98,9 @@ class TrainingPlan(BaseModel):
         mix: share of the batches in which pictures are mixtures of two, only for `distill` alone;
             None takes half of them there.
         gradient_clip: largest norm of the gradient; 0 does not clip.
-        devices, strategy: as Lightning's Trainer takes them.
+        devices: each gets a process and its share of the batches; gradients are averaged.
+        strategy: how several devices work together; `auto` is `ddp` (PyTorch's distributed data
+            parallel).
         threads: of torch in this process; 0 takes all usable cores.
         workers: processes that load and augment; 0 does it in the training process.
     """
@@ -132,7 +135,7 @@ class TrainingPlan(BaseModel):
     precision: PrecisionName = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(default=1, ge=1)
-    strategy: str = "auto"
+    strategy: StrategyName = "auto"
     threads: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
 

@@ -34,11 +34,13 @@ class Prepared:
 
     Attributes:
         options: of the network's constructor, as its weights file will state them.
+        identities: names of the classes that the network's own classifier learns, in its order.
     """
 
     module: TrainingModule
     batches: Batches
     options: dict[str, Any]
+    identities: tuple[str, ...] = ()
 
 
 class Batches(LightningDataModule):
@@ -163,7 +165,9 @@ def _embedder(
         FaceViews(validation, for_crops("none")),
         labels=train.labels if mined else None,
     )
-    return Prepared(module, batches, options)
+    # Only this goal trains a classifier; of others it says nothing about anybody.
+    classifies = "softmax" in plan.goals and hasattr(network, "classify")
+    return Prepared(module, batches, options, train.identities if classifies else ())
 
 
 def _matcher(

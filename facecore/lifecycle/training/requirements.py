@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from facecore.errors import ConfigError, UsageError
 from facecore.lifecycle.training.faces import FaceSplit
 from facecore.lifecycle.training.goals.catalogue import GOALS
@@ -43,6 +45,11 @@ def check_plan(plan: TrainingPlan) -> registry.ModelSpec:
         )
     spec.complete(network_options(plan, spec))
     device = resolve_device(plan.device)
+    if device.type == "cuda" and plan.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"{plan.devices} devices were asked for; this machine has "
+            f"{torch.cuda.device_count()} GPUs."
+        )
     if plan.precision != "auto":
         resolve_precision(plan.precision, device)
     return spec

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from facecore.lifecycle.training.checkpoint import SafetensorsCheckpoint
 from facecore.lifecycle.training.environment import environment
@@ -45,6 +47,7 @@ class TrainedModel:
         metric, metric_value, higher_is_better: which metric picked the epoch, and its value.
         metrics: all validation metrics of that epoch, and of the calibration if there was one.
         curves: metric → ((step, value), …).
+        identities: names of the classes of the network's own classifier, in its order.
         run_id: of the run in MLflow, if it was tracked.
     """
 
@@ -60,6 +63,7 @@ class TrainedModel:
     metrics: dict[str, float]
     curves: dict[str, list[tuple[int, float]]]
     run_id: str | None
+    identities: tuple[str, ...] = ()
 
 
 def train(
@@ -102,6 +106,7 @@ def train(
         seed_everything(plan.seed, verbose=False)
         prepared = prepare(plan, snapshot, scratch=Path(scratch), teacher=teacher)
         record.metric, record.options = prepared.module.metric, prepared.options
+        record.identities = list(prepared.identities)
         record.higher_is_better = prepared.module.higher_is_better
         record.run_id = tracker.start(
             record.run_id,
@@ -116,7 +121,7 @@ def train(
         )
         folder.write(record)
         with _recorded(tracker):
-            _fit(plan, prepared, folder, record, tracker, checkpoint, device, progress)
+            record = _fit(plan, prepared, folder, record, tracker, checkpoint, device, progress)
             _finish(prepared.module, folder, record, tracker)
     return _result(folder, record)
 
@@ -130,7 +135,8 @@ def _fit(
     checkpoint: Path | None,
     device: torch.device,
     progress: bool,
-) -> None:
+) -> RunRecord:
+    """Train; returns the record as it is then."""
     callbacks: list[Callback] = [RunKeeper(folder, record, tracker, prepared.options)]
     shown = progress and sys.stderr.isatty()
     if shown:
@@ -138,7 +144,7 @@ def _fit(
     trainer = Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=plan.devices,
-        strategy=plan.strategy,
+        strategy=_strategy(plan),
         precision=_precision(plan.precision, device),
         max_epochs=plan.epochs,
         gradient_clip_val=plan.gradient_clip or None,
@@ -152,7 +158,21 @@ def _fit(
         enable_model_summary=False,
         default_root_dir=folder.path,
     )
-    trainer.fit(prepared.module, prepared.batches, ckpt_path=checkpoint, weights_only=True)
+    if plan.devices > 1:
+        folder.divergence()  # of an earlier try
+        prepared.module.on_divergence = folder.note_divergence
+    try:
+        trainer.fit(prepared.module, prepared.batches, ckpt_path=checkpoint, weights_only=True)
+    except ProcessRaisedException:  # of one device's process
+        diverged = folder.divergence()
+        if diverged is None:
+            raise
+        raise diverged from None
+    if plan.devices == 1:
+        return record
+    written = folder.read()  # by the process of the first device
+    assert written is not None  # noqa: S101 (it was there before)
+    return written
 
 
 def _finish(module: TrainingModule, folder: RunFolder, record: RunRecord, tracker: Tracker) -> None:
@@ -189,7 +209,20 @@ def _result(folder: RunFolder, record: RunRecord) -> TrainedModel:
         metrics=record.metrics,
         curves=record.curves,
         run_id=record.run_id,
+        identities=tuple(record.identities),
     )
+
+
+def _strategy(plan: TrainingPlan) -> Any:
+    """Lightning's word for it, or its object.
+
+    The processes are spawned, not started with the same command line as this one: that may be a
+    task of Airflow, or a command that does more than train.
+    """
+    if plan.devices == 1:
+        return "auto"
+    # A network's own classifier takes no part in some goals.
+    return DDPStrategy(start_method="spawn", find_unused_parameters=True)
 
 
 def _precision(name: str, device: torch.device) -> Any:

@@ -10,17 +10,29 @@ name are removed after that. A kill at any moment leaves a folder that can be co
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from facecore.errors import ConfigError, NotFound, WeightsError
+from facecore.errors import ConfigError, NotFound, TrainingDiverged, WeightsError
 from facecore.lifecycle.training.plan import TrainingPlan
 from facecore.stores.registry import sha256_of
 from facecore.zoo.weights import write_atomically
 
 _RECORD = "run.json"
+_DIVERGED = "diverged.json"
+
+
+_DIVERGENCE: Mapping[str, Callable[[str], Any]] = {
+    "goal": str,
+    "value": float,
+    "epoch": int,
+    "step": int,
+    "learning_rate": float,
+}
 
 
 class SavedFile(BaseModel):
@@ -39,6 +51,7 @@ class RunRecord(BaseModel):
         epochs_done: whole epochs in `checkpoint`.
         best: weights with the best `metric` so far.
         curves: metric → [[step, value], …].
+        identities: names of the classes of the network's own classifier, in its order.
         finished: the run came to its end; `best` is the result.
     """
 
@@ -55,6 +68,7 @@ class RunRecord(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
+    identities: list[str] = Field(default_factory=list)
     finished: bool = False
 
 
@@ -106,6 +120,22 @@ class RunFolder:
         for path in self.path.glob("*.safetensors"):
             if path.name not in named:
                 path.unlink()
+
+    def note_divergence(self, error: TrainingDiverged) -> None:
+        """Leave word where a process of one device gave up; `divergence` reads it in the process
+        that waits for all of them.
+        """
+        said = {name: str(getattr(error, name)) for name in _DIVERGENCE}
+        write_atomically(self.path / _DIVERGED, json.dumps(said).encode())
+
+    def divergence(self) -> TrainingDiverged | None:
+        """The word that was left, once."""
+        try:
+            said = json.loads((self.path / _DIVERGED).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        (self.path / _DIVERGED).unlink()
+        return TrainingDiverged(**{name: kind(said[name]) for name, kind in _DIVERGENCE.items()})
 
     def saved(self, name: str) -> SavedFile:
         """A file that was just written, with its digest."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,13 @@ class Teacher:
         self._network, self._precision = network, precision
         self._backend: Backend | None = None
         self._workers = Workers()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes of several devices: each lays it out for its own."""
+        return {"name": self.name, "network": self._network, "precision": self._precision}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, crops: Tensor) -> Tensor:
         """uint8 `[n, 3, 112, 112]` → float32 `[n, dimension]`, unit length, no gradient."""

@@ -65,6 +65,10 @@ class MlflowTracker:
         self._waiting: list[Any] = []
         self._sent = time.monotonic()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes of several devices; the data set was logged before they start."""
+        return {**self.__dict__, "_snapshot": None}
+
     def start(
         self,
         run_id: str | None,

@@ -296,3 +296,34 @@ def test_a_teacher_computes_the_same_within_mixed_precision(
         plan(precision="bf16", epochs=1), faces, workdir=tmp_path / "run", teacher=teacher
     )
     assert 0.0 <= result.metric_value <= 1.0
+
+
+@pytest.mark.slow  # two processes that import torch and Lightning
+def test_two_devices_train_one_model_together(
+    plan: Plan, faces: Snapshot, teacher: Teacher, tmp_path: Path
+) -> None:
+    made = plan(goals="triplet+distill", batch_size=4, devices=2, strategy="ddp", epochs=2)
+    result = train(made, faces, workdir=tmp_path / "run", teacher=teacher)
+    assert result.metric == "val/auc"
+    # 8 people with 4 pictures: 4 batches of 4 on each of two devices, not 8.
+    assert len(result.curves["train/loss_step"]) == 2 * 4
+    assert len(result.curves["train/loss_epoch"]) == 2
+    assert registry.described(result.path)[0] == "cnn"
+    again = train(made, faces, workdir=tmp_path / "run", teacher=teacher)
+    assert (again.sha256, again.curves) == (result.sha256, result.curves)
+
+    longer = tmp_path / "longer"
+    first = made.model_copy(update={"epochs": 3})
+    whole = train(first, faces, workdir=longer, teacher=teacher)
+    assert whole.sha256 != result.sha256
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_device_says_where(
+    plan: Plan, faces: Snapshot, tmp_path: Path
+) -> None:
+    made = plan(goals="softmax", optimizer="sgd", learning_rate=1e30, gradient_clip=0, devices=2)
+    with pytest.raises(TrainingDiverged) as stopped:
+        train(made, faces, workdir=tmp_path / "run")
+    assert stopped.value.goal in ("softmax", "val/auc")
+    assert not (tmp_path / "run" / "diverged.json").exists()
