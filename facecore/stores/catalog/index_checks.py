@@ -29,7 +29,7 @@ class IndexCheckRow:
 
     Attributes:
         vectors: how many were in it.
-        ef_search: the smallest that meets the objective, else the largest that was tried.
+        ef_search: the smallest that meets the objective, else the best that was tried.
         recall, recall_low, recall_high: share of the `k` nearest that it finds, with its 95 %
             interval.
         p50_ms: of a look-up by the index, as its client sees it.

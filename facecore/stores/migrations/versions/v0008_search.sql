@@ -12,7 +12,7 @@ CREATE TABLE index_check (
     m                integer NOT NULL CHECK (m > 0),
     ef_construction  integer NOT NULL CHECK (ef_construction > 0),
     ef_search        integer NOT NULL CHECK (ef_search > 0),  -- the smallest that meets the
-                                                              -- objective, else the largest tried
+                                                              -- objective, else the best
     recall           double precision NOT NULL CHECK (recall BETWEEN 0 AND 1),
     recall_low       double precision NOT NULL CHECK (recall_low BETWEEN 0 AND recall),
     recall_high      double precision NOT NULL CHECK (recall_high BETWEEN recall AND 1),
