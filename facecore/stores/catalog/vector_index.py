@@ -13,14 +13,14 @@ from psycopg2 import errors as pg
 from facecore.errors import CatalogBusy, NotFound
 from facecore.stores.catalog.connection import Catalog, Transaction, told_in_our_words
 
-# Links of each vector, and how many candidates it chooses them from. benchmarks/search.py compares
-# them: twice the candidates build in nearly twice the time and every insertion pays them too, but
-# reach a recall with fewer steps of each look-up. More links than 16 gain less than they cost.
+# Links of each vector, and how many candidates it chooses them from. More links or candidates make
+# a build, and every insertion, take longer in proportion; twice pgvector's 64 candidates reach a
+# recall with fewer steps of each look-up (benchmarks/search.py, docs/performance.md).
 M = 16
 EF_CONSTRUCTION = 128
 
 # Of one vector in the graph while it is built: its links on the lowest level (2 M of 16 bytes), on
-# the levels above, and overhead; measured, with some air.
+# the levels above, and overhead. An estimate: pgvector says so when a graph did not fit.
 _BYTES_PER_LINK = 16
 _OVERHEAD_BYTES = 250
 # More is not asked for: a server that builds larger graphs is told so in its own settings.
