@@ -77,8 +77,10 @@ bench: install-dev ## Measure side by side with others what fits into minutes (d
 	$(BIN)/python benchmarks/extraction.py --peers opencv onnxruntime
 	$(BIN)/python benchmarks/extraction.py --set 1080p --count 60 --json benchmarks/out/extraction-1080p.json
 	$(BIN)/python benchmarks/growth.py --sizes 500 2000
+	$(BIN)/python benchmarks/search.py --sizes 30000
 
 .PHONY: lock
 lock: $(UV) ## Resolve requirements.in into the locked, hashed requirements.txt
 	$(COMPILE) -o requirements.txt requirements.in
+	$(COMPILE) -c requirements.txt -o requirements-ray.txt requirements-ray.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in

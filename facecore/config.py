@@ -159,6 +159,15 @@ class SearchSettings(BaseModel):
         default="auto",
         description="of the products that screen batches; the answer is float32's in every case",
     )
+    min_recall: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.99, description="of the index; below it look-ups are exact"
+    )
+    recall_queries: int = Field(
+        default=500, ge=20, le=10_000, description="faces an index is measured with"
+    )
+    exact_up_to: int = Field(
+        default=10_000, ge=0, le=1_000_000, description="so few faces are compared exactly"
+    )
 
 
 class ClusterSettings(BaseModel):

@@ -21,6 +21,7 @@ from facecore.cli import (
     models,
     people,
     platform,
+    search_index,
     train,
     watch,
     work,
@@ -45,6 +46,7 @@ train.add_to(app)
 analysis.add_to(app)
 app.add_typer(evaluation.app, name="evaluate")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(search_index.app, name="index")
 app.add_typer(clustering.app, name="people")
 
 

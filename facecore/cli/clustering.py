@@ -81,7 +81,7 @@ def show(
     with stores.catalog.transaction() as tx:
         person = people_pages.entry(tx, person_id)
         faces = people_pages.faces_of(tx, person.id, limit=limit)
-        alike = people_pages.lookalikes(tx, person.id)
+        alike = people_pages.lookalikes(tx, person.id, stores.settings.search)
     decided = decisions(person.id, limit=limit, stores=stores)
     if json:
         print_json({"person": person, "faces": faces, "alike": alike, "decisions": decided})

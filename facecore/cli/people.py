@@ -58,16 +58,31 @@ def enroll(
 
 def search(
     photo: Annotated[Path, typer.Argument(help="A picture with one or more faces.")],
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only people seen by this source; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only people seen from this day (or time) on.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only people seen up to this day, included (or time).")
+    ] = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, max=100, help="People listed per face; 5 unless set otherwise."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Who is on this picture? The gallery's best matches, and the score they need."""
+    """Who is on this picture? The best matches of the gallery, and the score they need.
+
+    With a source or a time: of everybody who was seen there and then, enrolled or not.
+    """
     from facecore.jobs.search import search as job
 
-    found = job(command_context("search"), photo, top_k=top)
+    found = job(
+        command_context("search"), photo, sources=source or (), since=since, until=until, top_k=top
+    )
+    seen = bool(source or since or until)
     if json:
         print_json([asdict(face) for face in found])
         return
@@ -88,8 +103,10 @@ def search(
             style = "bold" if score >= match.threshold else "dim"
             table.add_row(label, f"{score:.3f}", style=style)
         if not match.candidates:
-            table.add_row("(nobody is enrolled)", "")
+            table.add_row("(nobody was seen there then)" if seen else "(nobody is enrolled)", "")
         print_answer(table)
+    if found:
+        print_answer(f"Compared with {found[0].compared:,} faces. {found[0].note}".strip())
 
 
 def compare(

@@ -18,9 +18,17 @@ from facecore.errors import NotFound, UsageError
 from facecore.jobs import thumbnails
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import audit, decisions, models, people, people_pages, people_timeline
+from facecore.stores.catalog import (
+    audit,
+    decisions,
+    models,
+    people,
+    people_pages,
+    people_timeline,
+)
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.decisions import Decision
+from facecore.stores.catalog.face_filter import FaceFilter
 from facecore.stores.catalog.people_pages import FaceEntry, Lookalike, PersonEntry, SightingEntry
 from facecore.types import Outcome
 
@@ -128,7 +136,7 @@ def find_by_face(
     from facecore.jobs.search import search_picture  # brings torch, which no other page needs
 
     stores = stores or Stores()
-    searched = search_picture(context, data, name="The picture", everybody=True, stores=stores)
+    searched = search_picture(context, data, name="The picture", among=FaceFilter(), stores=stores)
     found = [[i for i, _, _ in face.match.candidates] for face in searched.faces]
     with stores.catalog.transaction() as tx:
         details = {"faces": len(found), "found": sorted({i for ids in found for i in ids})}
@@ -166,7 +174,7 @@ def person_view(
             faces=faces[:FACES],
             more_after=faces[FACES - 1].face_id if len(faces) > FACES else None,
             timeline=timeline(sightings, zone),
-            lookalikes=_lookalikes(tx, person.id),
+            lookalikes=_lookalikes(stores, tx, person.id),
             decisions=decisions.newest(tx, person_id=person.id, limit=_DECISIONS),
         )
 
@@ -202,11 +210,12 @@ def _page(tx: Transaction, prefix: str, named: bool | None, after: int | None) -
     return PeoplePage(found[:PEOPLE], more)
 
 
-def _lookalikes(tx: Transaction, person_id: int) -> list[Lookalike]:
+def _lookalikes(stores: Stores, tx: Transaction, person_id: int) -> list[Lookalike]:
     """Who is near enough to be taken for this person, or nearly so."""
     try:
         near = models.active(tx, "embed").threshold or 0.0
-        found = people_pages.lookalikes(tx, person_id, limit=_LOOKALIKES)
+        wanted = stores.settings.search
+        found = people_pages.lookalikes(tx, person_id, wanted, limit=_LOOKALIKES)
     except NotFound:
         return []  # no embedder is in use yet, so there is nothing to compare by
     return [one for one in found if one.score >= _NEARLY * near]

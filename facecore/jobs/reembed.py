@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facecore.errors import ChangeRefused, ImageRejected
-from facecore.jobs import crops
+from facecore.jobs import crops, search_index
 from facecore.jobs.champions import Champions, extractor, versions
 from facecore.jobs.extract import Pack, fetcher
 from facecore.jobs.identify import compare_with_gallery
@@ -84,13 +84,16 @@ def fill_shard(
 
 
 def build_index(context: RunContext, promotion_id: int, stores: Stores | None = None) -> None:
-    """Close the fill and build the HNSW index of the new partition; nothing if it was done.
+    """Close the fill, build the HNSW index of the new partition and measure what it finds.
+
+    Nothing if it was done. An index that finds too little stops no promotion: look-ups are exact
+    then, see `search_index`.
 
     Raises:
         ChangeRefused: shards are not done yet.
     """
     stores = stores or Stores()
-    with recorded(stores.catalog, context, "reembed.index", {"promotion": promotion_id}):
+    with recorded(stores.catalog, context, "reembed.index", {"promotion": promotion_id}) as run:
         with stores.catalog.transaction() as tx:
             promotion = promotions.get(tx, promotion_id, "mine")
             if promotion.state == "filling":
@@ -100,6 +103,10 @@ def build_index(context: RunContext, promotion_id: int, stores: Stores | None = 
             return
         with stores.catalog.transaction() as tx:
             faces.build_index(tx, promotion.to_embedder_id)
+            version = models.get(tx, promotion.to_embedder_id)
+        found = search_index.measure(stores, version, run.id)
+        run.counts = {key: found[key] for key in ("vectors", "recall", "ef_search") if key in found}
+        with stores.catalog.transaction() as tx:
             # Taken before the faces are compared with it: a change meanwhile shows afterwards.
             gallery = people.gallery_fingerprint(tx)
             promotions.advance(tx, promotion_id, "indexed", gallery=gallery)

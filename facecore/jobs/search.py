@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from facecore.errors import ImageRejected, UsageError
 from facecore.jobs.champions import (
@@ -18,20 +22,30 @@ from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
 from facecore.stages.decode import Limits, decode
 from facecore.stages.identify import decide
-from facecore.stores.catalog import active, estimates, neighbours, people
+from facecore.stores.catalog import active, face_filter, index_checks
+from facecore.stores.catalog.face_filter import FaceFilter
+from facecore.stores.catalog.neighbours import LookUp
 from facecore.types import FaceCrops, Match
 
-# Several gallery faces of one person may come first; look at enough to fill the list of people.
-_FACES_PER_PERSON = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFace:
-    """A face of the picture: box x1 y1 x2 y2 in pixels, detection score, and who it may be."""
+    """A face of the picture, and who it may be.
+
+    Attributes:
+        box: x1 y1 x2 y2, pixels.
+        score: of the detection.
+        compared: with how many faces it was compared; of many the number is not exact.
+        note: why it was compared exactly, without the index, where somebody should know.
+    """
 
     box: tuple[float, ...]
     score: float
     match: Match
+    compared: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +57,43 @@ class SearchedPicture:
 
 
 def search(
-    context: RunContext, photo: Path, *, top_k: int | None = None, stores: Stores | None = None
+    context: RunContext,
+    photo: Path,
+    *,
+    sources: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+    top_k: int | None = None,
+    stores: Stores | None = None,
 ) -> list[FoundFace]:
     """Every face of a photograph with its best matches, best detection first.
 
+    Without a source or time it is compared with the enrolled faces, else with all faces that
+    were seen there and then: the answer names people who were seen there, enrolled or not.
+
+    Args:
+        sources: where; several are alternatives.
+        since, until: when: `YYYY-MM-DD`, both days included, or a time as of ISO 8601. Without a
+            zone it is the one of `FACECORE_REPORT__TIMEZONE`.
+
     Raises:
-        UsageError: the file is missing or is not a usable picture.
+        UsageError: the file is missing or is not a usable picture, a time is malformed, or no
+            picture came from a source.
     """
+    stores = stores or Stores()
+    zone = ZoneInfo(stores.settings.report.timezone)
+    among = FaceFilter(
+        enrolled=not (sources or since or until),
+        sources=tuple(sources),
+        since=None if since is None else _moment(since, zone),
+        until=None if until is None else _moment(until, zone, end=True),
+    )
     try:
         data = photo.read_bytes()
     except OSError as error:
         raise UsageError(f"{photo} cannot be read: {error.strerror}.") from error
-    return search_picture(context, data, name=str(photo), top_k=top_k, stores=stores).faces
+    name = str(photo)
+    return search_picture(context, data, name=name, among=among, top_k=top_k, stores=stores).faces
 
 
 def search_picture(
@@ -62,7 +101,7 @@ def search_picture(
     data: bytes,
     *,
     name: str = "the picture",
-    everybody: bool = False,
+    among: FaceFilter,
     top_k: int | None = None,
     stores: Stores | None = None,
 ) -> SearchedPicture:
@@ -70,13 +109,13 @@ def search_picture(
 
     Args:
         name: of the picture, for messages.
-        everybody: look at all faces that are somebody's, not only at enrolled ones. The
-            threshold is then the one for as many faces as there are.
+        among: which faces it is compared with. The threshold is the one for as many.
 
     Raises:
-        UsageError: it is not a usable picture.
+        UsageError: it is not a usable picture, or no picture came from a source.
     """
     stores = stores or Stores()
+    _require_sources(stores, among)
     with recorded(stores.catalog, context, "search") as run:
         limits = Limits(stores.settings.ingest.max_bytes, stores.settings.ingest.max_pixels)
         try:
@@ -89,9 +128,7 @@ def search_picture(
             run.models = chosen.names
             (found,) = extractor(stores, chosen).extract([pixels])
             top = top_k or stores.settings.identify.top_k
-            return SearchedPicture(
-                _look_up(stores, chosen, found, top, everybody=everybody), found.crops
-            )
+            return SearchedPicture(_look_up(stores, chosen, found, top, among), found.crops)
 
         searched = while_models_change(once)
         run.counts = {"faces": len(searched.faces)}
@@ -99,40 +136,65 @@ def search_picture(
 
 
 def _look_up(
-    stores: Stores, chosen: Champions, found: ExtractedImage, top_k: int, *, everybody: bool
+    stores: Stores, chosen: Champions, found: ExtractedImage, top_k: int, among: FaceFilter
 ) -> list[FoundFace]:
     """Compare all faces of a picture with one state of the catalogue, under one embedder."""
-    wanted = stores.settings.identify
+    wanted, embedder = stores.settings.identify, chosen.embedder_row
     with stores.catalog.transaction() as tx:
-        active.pin(tx, chosen.embedder_row.id)
-        if everybody:
-            size = estimates.vectors(tx, chosen.embedder_row.id).value
-        else:
-            size = people.gallery_size(tx, chosen.embedder_row.id)
-        threshold = threshold_for(chosen.embedder_row.calibration, wanted.target_fpir, size)
+        active.pin(tx, embedder.id)
+        method = index_checks.method(tx, embedder.id, stores.settings.search)
+        look_up = LookUp(tx, embedder.id, method, among)
+        threshold = threshold_for(embedder.calibration, wanted.target_fpir, look_up.compared)
         answers = []
         for index in range(len(found)):
-            near = neighbours.nearest(
-                tx,
-                chosen.embedder_row.id,
-                found.embeddings.vectors[index],
-                k=_FACES_PER_PERSON * top_k,
-                enrolled_only=not everybody,
+            vector = found.embeddings.vectors[index]
+            # A second person too, so that there is a lead over them.
+            near = look_up.nearest_people(vector, max(top_k, 2))
+            match = decide(
+                (
+                    (n.person_id, n.label, n.score)
+                    for n in near
+                    if n.person_id is not None and n.label is not None
+                ),
+                threshold=threshold.threshold,
+                review_margin=wanted.review_margin,
+                top_k=top_k,
             )
             answers.append(
                 FoundFace(
                     box=tuple(found.detections.boxes[index].tolist()),
                     score=float(found.detections.scores[index]),
-                    match=decide(
-                        (
-                            (n.person_id, n.label, n.score)
-                            for n in near
-                            if n.person_id is not None and n.label is not None
-                        ),
-                        threshold=threshold.threshold,
-                        review_margin=wanted.review_margin,
-                        top_k=top_k,
-                    ),
+                    match=match,
+                    compared=look_up.compared,
+                    note=method.note,
                 )
             )
+    if answers and method.note:
+        logger.warning("%s", method.note)
     return answers
+
+
+def _moment(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime:
+    """A day's begin, or its end, or a moment."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no day like 2026-11-23 and no time like 2026-11-23T14:30."
+        ) from None
+    if end and len(text) <= len("2026-11-23"):
+        moment += timedelta(days=1)
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+
+
+def _require_sources(stores: Stores, among: FaceFilter) -> None:
+    if not among.sources:
+        return
+    with stores.catalog.transaction() as tx:
+        known = face_filter.sources(tx)
+    for source in among.sources:
+        if source not in known:
+            raise UsageError(
+                f"no picture came from a source {source!r}.",
+                remedy=f"There are: {', '.join(known[:20])}." if known else "",
+            )

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from facecore.analytics.metrics import SCORE_EDGES
 from facecore.analytics.shadow import Agreement, Example, ShadowComparison
 from facecore.analytics.shadow_report import render
@@ -22,8 +20,8 @@ from facecore.stages.identify import identify
 from facecore.stores.catalog import (
     audit,
     faces,
+    index_checks,
     models,
-    neighbours,
     people,
     promotions,
     reports,
@@ -38,7 +36,6 @@ logger = logging.getLogger(__name__)
 KIND = "promotion"
 EXAMPLES = 24
 SAMPLED_FACES = 5000
-RECALL_PROBES = 50
 
 
 def compare(context: RunContext, promotion_id: int, stores: Stores | None = None) -> dict[str, Any]:
@@ -149,12 +146,8 @@ def _first_people(
 
 
 def _recall(tx: Transaction, promotion: Promotion) -> float | None:
-    pairs = shadow.sample(tx, RECALL_PROBES)
-    if not pairs:
-        return None
-    _, vectors = faces.read_vectors(tx, promotion.to_embedder_id, _among([n for _, n in pairs]))
-    found = [neighbours.recall(tx, promotion.to_embedder_id, vector) for vector in vectors]
-    return float(np.mean(found)) if found else None
+    checks = index_checks.newest(tx, promotion.to_embedder_id)
+    return checks[0].recall if checks else None
 
 
 def _among(face_ids: Sequence[int]) -> str:

@@ -301,6 +301,8 @@ def _sizes() -> dict[str, str]:
         "max_connections": "200",
         "shared_buffers": f"{shared // _MIB}MB",
         "maintenance_work_mem": f"{maintenance // _MIB}MB",
+        # Besides the one that asks: an index of vectors is built by all of them.
+        "max_parallel_maintenance_workers": str(max(2, (os.cpu_count() or 2) // 2)),
         "effective_cache_size": f"{memory // 2 // _MIB}MB",
         "dynamic_shared_memory_type": dynamic,
         "max_wal_size": "2GB",

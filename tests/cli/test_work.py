@@ -75,6 +75,15 @@ def test_from_a_folder_to_names(command: Command, tmp_path: Path) -> None:
     assert named["accept"] == 1
     face = command("search", str(probe.path))[0]
     assert face["match"]["outcome"] == "accept"
+    assert (face["compared"], face["note"]) == (1, "")
+    # of everybody seen at the door: the delivered picture, which is the same
+    seen = command("search", str(probe.path), "--source", "door", "--since", "2000-01-01")[0]
+    assert (seen["compared"], seen["match"]["label"]) == (1, obama.person)
+    assert seen["match"]["score"] > 0.99 > face["match"]["score"]
+    before = command("search", str(probe.path), "--until", "2000-01-01")[0]
+    assert (before["compared"], before["match"]["candidates"]) == (0, [])
+    assert command("index", "check")["met"]
+    assert command("index", "rebuild")["vectors"] == 2
     report = command("report", "--out", str(tmp_path / "reports"))
     assert report
     assert list((tmp_path / "reports").rglob("*.html"))

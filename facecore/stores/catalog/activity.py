@@ -20,8 +20,8 @@ import pandas as pd
 
 from facecore.errors import UsageError
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import ENROLMENT
 
-ENROLMENT = "enrolment"
 BIN_UNITS = ("hour", "day", "month")
 RUNS_NAMED = 20
 

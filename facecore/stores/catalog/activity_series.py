@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from facecore.stores.catalog.activity import ENROLMENT
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import ENROLMENT
 
 _ROWS_AT_ONCE = 10_000
 

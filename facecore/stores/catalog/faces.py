@@ -6,18 +6,17 @@ model version, so vectors of two contracts cannot meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psycopg2 import errors as pg
 from psycopg2.extras import execute_values
 
 from facecore.errors import ChangeRefused, ContractMismatch, NotFound, ShapeError
-from facecore.stores.catalog import models, vector_copy
+from facecore.stores.catalog import models, vector_copy, vector_index
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json
 from facecore.types import Embeddings, Floats
@@ -118,15 +117,15 @@ def ensure_embedding_partition(
         ShapeError: the model version has another dimension.
         NotFound: there is no such model version.
     """
-    name = _partition(model_version_id)
+    name = vector_index.partition(model_version_id)
     known = _embedder(tx, model_version_id)[1]
     if known != dimension:
         raise ShapeError("embedding partition", f"dimension {known}", str(dimension))
-    if _exists(tx, name):
+    if vector_index.exists(tx, name):
         return
     with tx.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-        if _exists(tx, name):  # made while this waited
+        if vector_index.exists(tx, name):  # made while this waited
             return
         # Built beside the parent and attached, which does not block its readers and writers.
         cursor.execute(
@@ -136,41 +135,19 @@ def ensure_embedding_partition(
             f"CHECK (vector_dims(vector) = {int(dimension)}))"
         )
         if index:
-            cursor.execute(_index(name, dimension))
+            vector_index.create(tx, model_version_id, dimension)
         cursor.execute(
             f"ALTER TABLE embedding ATTACH PARTITION {name} FOR VALUES IN ({int(model_version_id)})"
         )
 
 
 def build_index(tx: Transaction, model_version_id: int) -> None:
-    """Create the HNSW index of a filled partition unless it exists.
-
-    With memory for the whole graph where that is at most 2 GiB: a graph that does not fit is
-    built many times more slowly. It takes minutes for millions of vectors, so the transaction's
-    time limit is lifted.
+    """Create the HNSW index of a filled partition unless it exists; see `vector_index.build`.
 
     Raises:
         NotFound: there is no such model version.
     """
-    name, (_, dimension) = _partition(model_version_id), _embedder(tx, model_version_id)
-    with tx.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-        if _exists(tx, f"{name}_hnsw"):
-            return
-        cursor.execute(f"SELECT count(*) FROM {name}")
-        (rows,) = cursor.fetchone() or (0,)
-        # The vector, and its links on the lowest level (32) and above, with their overhead.
-        needed_mb = rows * (2 * dimension + 500) // 2**20
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute(f"SET LOCAL maintenance_work_mem = '{min(max(needed_mb, 64), 2048)}MB'")
-        cursor.execute("SAVEPOINT build")
-        try:
-            cursor.execute(_index(name, dimension))
-        except pg.DiskFull:
-            # Parallel workers share their memory through /dev/shm, which containers keep small.
-            cursor.execute("ROLLBACK TO build")
-            cursor.execute("SET LOCAL max_parallel_maintenance_workers = 0")
-            cursor.execute(_index(name, dimension))
+    vector_index.build(tx, model_version_id, _embedder(tx, model_version_id)[1])
 
 
 def copy_embeddings(
@@ -205,7 +182,8 @@ def copy_embeddings(
             BytesIO(vector_copy.encode(face_ids, vectors)),
         )
         cursor.execute(
-            f"INSERT INTO {_partition(model_version_id)} (face_id, model_version_id, vector) "
+            f"INSERT INTO {vector_index.partition(model_version_id)} "
+            "(face_id, model_version_id, vector) "
             "SELECT face_id, %s, vector FROM incoming_embedding ORDER BY face_id "
             "ON CONFLICT (model_version_id, face_id) DO NOTHING",
             [model_version_id],
@@ -235,6 +213,27 @@ def read_vectors(
             buffer,
         )
     return vector_copy.decode(buffer.getvalue(), dimension)
+
+
+def blocks(
+    tx: Transaction, model_version_id: int, rows: int = 1 << 16
+) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+    """All vectors of a model version by face id, `rows` at once: ids `[n]`, float32 `[n, d]`."""
+    _, dimension = _embedder(tx, model_version_id)
+    name, after = vector_index.partition(model_version_id), -1
+    while True:
+        buffer = BytesIO()
+        with tx.cursor() as cursor:
+            cursor.copy_expert(
+                f"COPY (SELECT face_id, vector FROM {name} WHERE face_id > {int(after)} "
+                f"ORDER BY face_id LIMIT {int(rows)}) TO STDOUT WITH (FORMAT binary)",
+                buffer,
+            )
+        ids, vectors = vector_copy.decode(buffer.getvalue(), dimension)
+        if not len(ids):
+            return
+        yield ids, vectors
+        after = int(ids[-1])
 
 
 def get(tx: Transaction, face_id: int) -> Face:
@@ -281,23 +280,6 @@ def _faces(tx: Transaction, condition: str, value: Any) -> list[Face]:
 
 def _numbers(values: Sequence[float]) -> list[float]:
     return [float(value) for value in np.asarray(values, np.float32).ravel()]
-
-
-def _index(partition: str, dimension: int) -> str:
-    return (
-        f"CREATE INDEX {partition}_hnsw ON {partition} "
-        f"USING hnsw ((vector::halfvec({int(dimension)})) halfvec_cosine_ops)"
-    )
-
-
-def _partition(model_version_id: int) -> str:
-    return f"embedding_v{int(model_version_id)}"
-
-
-def _exists(tx: Transaction, table: str) -> bool:
-    with tx.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"facecore.{table}"])
-        return cursor.fetchone() == (True,)
 
 
 def _embedder(tx: Transaction, model_version_id: int) -> tuple[str, int]:

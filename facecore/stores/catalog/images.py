@@ -14,6 +14,9 @@ from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json, as_text
 from facecore.types import ImageRef, ImageStatus
 
+# Source of the pictures that people were enrolled with: they are no sightings of anybody.
+ENROLMENT = "enrolment"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:

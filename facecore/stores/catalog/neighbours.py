@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from facecore.errors import ShapeError, UsageError
-from facecore.stores.catalog import models, people
+from facecore.stores.catalog import estimates, models, people, vector_index
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.face_filter import FaceFilter
+from facecore.stores.catalog.index_checks import Method
+from facecore.stores.catalog.vector_copy import as_text
 from facecore.types import Floats
+
+# What an index with an `ef_search` was measured to find is the ten nearest.
+MEASURED_K = 10
+MOST_FACES = 1000
+# Several nearest faces may be of one person, or of nobody; look at enough to find so many people.
+_FACES_PER_PERSON = 10
+_MOST_CANDIDATES = 1000  # pgvector's limit of ef_search
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,77 +33,144 @@ class Neighbour:
     score: float
 
 
-def nearest(
-    tx: Transaction,
-    model_version_id: int,
-    vector: Floats,
-    k: int = 10,
-    *,
-    enrolled_only: bool = True,
-) -> list[Neighbour]:
-    """The `k` faces most similar to `vector`, best first, for interactive look-ups.
+class LookUp:
+    """Looks vectors up among the faces that a filter leaves, in one transaction.
 
-    Uses the HNSW index with iterative scans; where that yields fewer than `k` (a small share of
-    the faces is enrolled) the answer is computed exactly.
+    The answer is never shorter than there are faces: few are compared exactly; of many the index
+    is scanned on and on until enough of them passed the filter, and where it gives up before that
+    they are compared exactly as well.
 
     Args:
-        vector: float32 `[d]`, any positive length.
-        enrolled_only: only faces of the gallery; otherwise every face that was extracted.
+        method: whether the index is used; see `index_checks.method`.
+        among: which faces are compared.
+
+    Attributes:
+        compared: how many faces the answer was chosen from: exact for few, else at most so many.
 
     Raises:
-        ShapeError: not a finite vector of the model's dimension.
-        UsageError: `k` is not within 1..1000.
+        NotFound: there is no such model version.
     """
-    version = models.get(tx, model_version_id)
-    if not 1 <= k <= 1000:
-        raise UsageError(f"k must be within 1..1000, not {k}.")
-    if vector.shape != (version.dimension,) or not np.isfinite(vector).all() or not vector.any():
-        raise ShapeError("vector", f"finite, not zero [{version.dimension}]", str(vector.shape))
-    halfvec = f"halfvec({version.dimension})"
-    text = "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"
-    with tx.cursor() as cursor:
-        cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1000, k + 100))])
-        rows: list[tuple[int, int, float]] = []
-        for stored in (f"vector::{halfvec}", "vector"):  # the index is on the first form only
-            cursor.execute(
-                "SELECT face.id, face.image_id, 1 - hit.distance FROM ("
-                f"  SELECT face_id, {stored} <=> %(q)s::{halfvec} AS distance FROM embedding "
-                "  JOIN face ON face.id = face_id WHERE model_version_id = %(model)s "
-                f" AND {people.GALLERY if enrolled_only else 'true'} "
-                f" ORDER BY {stored} <=> %(q)s::{halfvec} LIMIT %(k)s"
-                ") AS hit JOIN face ON face.id = hit.face_id ORDER BY hit.distance, face.id",
-                {"q": text, "model": model_version_id, "k": k},
-            )
-            rows = cursor.fetchall()
-            if len(rows) == k:
-                break
-    known = people.current(tx, [face_id for face_id, _, _ in rows])
-    return [
-        Neighbour(
-            face_id,
-            image_id,
-            known[face_id].person_id if face_id in known else None,
-            known[face_id].label if face_id in known else None,
-            float(score),
-        )
-        for face_id, image_id, score in rows
-    ]
 
+    def __init__(
+        self, tx: Transaction, model_version_id: int, method: Method, among: FaceFilter
+    ) -> None:
+        self._tx = tx
+        self._version = models.get(tx, model_version_id)
+        self._table = vector_index.partition(model_version_id)
+        self._empty = not vector_index.exists(tx, self._table)
+        self._method = method
+        self._among = among
+        self._few: list[int] | None = None
+        self.compared = self._count()
 
-def recall(tx: Transaction, model_version_id: int, vector: Floats, k: int = 10) -> float:
-    """Share of the `k` faces nearest to `vector` that the HNSW index finds, 0..1."""
-    dimension = models.get(tx, model_version_id).dimension
-    halfvec = f"halfvec({dimension})"
-    text = "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"
-    found = []
-    with tx.cursor() as cursor:
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(k + 100)])
-        for stored in (f"vector::{halfvec}", "vector"):  # the index is on the first form only
+    def nearest(self, vector: Floats, k: int = 10) -> list[Neighbour]:
+        """The `k` faces most similar to `vector`, best first; fewer only where there are fewer.
+
+        Args:
+            vector: float32 `[d]`, any positive length.
+
+        Raises:
+            ShapeError: not a finite vector of the model's dimension.
+            UsageError: `k` is not within 1..1000.
+        """
+        if not 1 <= k <= MOST_FACES:
+            raise UsageError(f"k must be within 1..{MOST_FACES}, not {k}.")
+        return self._known(self._nearest(vector, k))
+
+    def nearest_people(self, vector: Floats, count: int) -> list[Neighbour]:
+        """Faces nearest to `vector`, best first, of at least `count` people if there are so many.
+
+        Raises:
+            ShapeError: not a finite vector of the model's dimension.
+        """
+        k = _FACES_PER_PERSON * count
+        while True:
+            found = self._known(self._nearest(vector, k))
+            owners = {face.person_id for face in found if face.person_id is not None}
+            if len(owners) >= count or len(found) < k:
+                return found
+            k *= 5
+
+    def _count(self) -> int:
+        if self._empty:
+            return 0
+        if self._among.everything:
+            return estimates.vectors(self._tx, self._version.id).value
+        most = self._method.exact_up_to
+        with self._tx.cursor() as cursor:
             cursor.execute(
-                f"SELECT face_id FROM embedding WHERE model_version_id = %s "
-                f"ORDER BY {stored} <=> %s::{halfvec} LIMIT %s",
-                [model_version_id, text, k],
+                f"SELECT face.id FROM face WHERE {self._among.of_set} LIMIT %(most)s",
+                {**self._among.values, "most": most + 1},
             )
-            found.append({face_id for (face_id,) in cursor})
-    return len(found[0] & found[1]) / max(1, len(found[1]))
+            few = [int(face_id) for (face_id,) in cursor]
+        if len(few) > most:
+            return estimates.vectors(self._tx, self._version.id).value
+        with self._tx.cursor() as cursor:
+            cursor.execute(f"SELECT face_id FROM {self._table} WHERE face_id = ANY(%s)", [few])
+            self._few = [int(face_id) for (face_id,) in cursor]
+        return len(self._few)
+
+    def _nearest(self, vector: Floats, k: int) -> list[tuple[int, float]]:
+        """Face id and score of the `k` nearest."""
+        dimension = self._version.dimension
+        if vector.shape != (dimension,) or not np.isfinite(vector).all() or not vector.any():
+            raise ShapeError("vector", f"finite, not zero [{dimension}]", str(vector.shape))
+        if self._empty:
+            return []
+        values = {**self._among.values, "q": as_text(vector), "k": k, "few": self._few}
+        if self._method.ef_search is not None and self._few is None:
+            found = self._by_index(values, k, self._method.ef_search)
+            if len(found) == k:
+                return found
+        where = "true"
+        if self._few is not None:
+            where = "e.face_id = ANY(%(few)s)"
+        elif not self._among.everything:
+            where = f"e.face_id IN (SELECT face.id FROM face WHERE {self._among.of_set})"
+        with self._tx.cursor() as cursor:
+            # The index is on vector::halfvec(d), so it has no part in this.
+            cursor.execute(
+                f"SELECT e.face_id, 1 - (e.vector <=> %(q)s::halfvec({dimension})) "
+                f"FROM {self._table} AS e WHERE {where} "
+                f"ORDER BY e.vector <=> %(q)s::halfvec({dimension}), e.face_id LIMIT %(k)s",
+                values,
+            )
+            return [(int(face_id), float(score)) for face_id, score in cursor]
+
+    def _by_index(
+        self, values: dict[str, object], k: int, ef_search: int
+    ) -> list[tuple[int, float]]:
+        distance = f"e.vector::halfvec({self._version.dimension}) <=> %(q)s::halfvec"
+        source, scanned = f"{self._table} AS e", k
+        if not self._among.everything:
+            # Scanning on brings faces in nearly the right order only: take more, then sort.
+            source += f" JOIN face ON face.id = e.face_id WHERE {self._among.of_one}"
+            scanned = 2 * k
+        with self._tx.cursor() as cursor:
+            cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
+            candidates = min(_MOST_CANDIDATES, ef_search + max(0, k - MEASURED_K))
+            cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(candidates)])
+            cursor.execute(
+                f"SELECT face_id, 1 - distance FROM (SELECT e.face_id, {distance} AS distance "
+                f"FROM {source} ORDER BY {distance} LIMIT %(scanned)s) AS hit "
+                "ORDER BY distance, face_id LIMIT %(k)s",
+                {**values, "scanned": scanned},
+            )
+            return [(int(face_id), float(score)) for face_id, score in cursor]
+
+    def _known(self, found: list[tuple[int, float]]) -> list[Neighbour]:
+        face_ids = [face_id for face_id, _ in found]
+        known = people.current(self._tx, face_ids)
+        with self._tx.cursor() as cursor:
+            cursor.execute("SELECT id, image_id FROM face WHERE id = ANY(%s)", [face_ids])
+            images: dict[int, int] = dict(cursor.fetchall())
+        return [
+            Neighbour(
+                face_id,
+                images[face_id],
+                known[face_id].person_id if face_id in known else None,
+                known[face_id].label if face_id in known else None,
+                score,
+            )
+            for face_id, score in found
+        ]

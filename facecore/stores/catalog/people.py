@@ -19,13 +19,15 @@ from facecore.types import Floats, Match, Outcome
 LABEL_CHARACTERS = 200
 
 # Faces that a human enrolled, of people who are still there.
-GALLERY = (
-    "face.id IN (SELECT a.face_id FROM assignment AS a "
-    "JOIN person ON person.id = a.person_id "
+_ENROLLED = (
+    "FROM assignment AS a JOIN person ON person.id = a.person_id "
     "JOIN face AS f ON f.id = a.face_id JOIN image ON image.id = f.image_id "
     "WHERE a.gallery AND image.status <> 'erased' "
-    "AND person.kind = 'enrolled' AND person.status = 'active')"
+    "AND person.kind = 'enrolled' AND person.status = 'active'"
 )
+GALLERY = f"face.id IN (SELECT a.face_id {_ENROLLED})"
+# The same of one face at a time, for a scan that meets few of many.
+IN_GALLERY = f"(SELECT true {_ENROLLED} AND a.face_id = face.id LIMIT 1)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from facecore.config import SearchSettings
 from facecore.errors import NotFound
-from facecore.stores.catalog import faces, models, neighbours
+from facecore.stores.catalog import faces, index_checks, models
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.face_filter import FaceFilter
+from facecore.stores.catalog.neighbours import LookUp
 from facecore.stores.catalog.people import normalised
 from facecore.types import Floats, Outcome
 
@@ -243,15 +246,22 @@ def days(tx: Transaction, person_id: int, zone: str = "UTC") -> list[tuple[date,
         return cursor.fetchall()
 
 
-def lookalikes(tx: Transaction, person_id: int, *, limit: int = 10) -> list[Lookalike]:
+def lookalikes(
+    tx: Transaction, person_id: int, wanted: SearchSettings, *, limit: int = 10
+) -> list[Lookalike]:
     """Other people with faces near this person's, nearest first: candidates for a merge.
 
-    Looks from the best faces of the person only, with the index of vectors.
+    Looks from the best faces of the person only.
+
+    Args:
+        wanted: of the index, so that it is used.
     """
     embedder = models.active(tx, "embed").id
+    method = index_checks.method(tx, embedder, wanted)
+    look_up = LookUp(tx, embedder, method, FaceFilter())
     best: dict[int, Lookalike] = {}
     for vector in _probes(tx, embedder, person_id):
-        for near in neighbours.nearest(tx, embedder, vector, _NEAR_FACES, enrolled_only=False):
+        for near in look_up.nearest(vector, _NEAR_FACES):
             if near.person_id is None or near.person_id == person_id or near.label is None:
                 continue
             if near.person_id not in best or near.score > best[near.person_id].score:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from facecore.stores.catalog.activity import ENROLMENT
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import ENROLMENT
 
 
 @dataclass(frozen=True, slots=True)

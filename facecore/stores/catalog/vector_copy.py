@@ -55,3 +55,8 @@ def decode(data: bytes, dimension: int) -> tuple[npt.NDArray[np.int64], Floats]:
     count = (len(data) - start - len(_TRAILER)) // kind.itemsize
     rows = np.frombuffer(data, kind, count=count, offset=start)
     return rows["face"].astype(np.int64), rows["vector"].astype(np.float32)
+
+
+def as_text(vector: Floats) -> str:
+    """A vector as PostgreSQL reads it."""
+    return "[" + ",".join(f"{value:.8g}" for value in vector.tolist()) + "]"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from facecore.config import SearchSettings
 from facecore.errors import NotFound
 from facecore.jobs import people as jobs
 from facecore.stores.catalog import corrections, people_pages
@@ -95,8 +96,8 @@ def test_lookalikes_are_other_people_nearby(world, tx):
     two, _ = world.discovered("x", 3)
     far, _ = world.discovered("y", 3)
     world.add(world.near("x", 2))  # nobody's
-    found = people_pages.lookalikes(tx, one)
+    found = people_pages.lookalikes(tx, one, SearchSettings())
     assert found[0].person_id == two
     assert found[0].score > 0.5
     assert {f.person_id for f in found} <= {two, far}
-    assert people_pages.lookalikes(tx, 999_999) == []
+    assert people_pages.lookalikes(tx, 999_999, SearchSettings()) == []

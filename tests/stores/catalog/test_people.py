@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from facecore.errors import ChangeRefused, ShapeError, UsageError
-from facecore.stores.catalog import faces, neighbours, people
+from facecore.errors import ChangeRefused, UsageError
+from facecore.stores.catalog import faces, people
 from facecore.types import Match, Outcome
 
 
@@ -200,56 +200,3 @@ def test_people_are_listed_with_their_faces(tx, make):
     listed = [(p.label, p.kind, p.enrolled_faces, p.faces) for p in people.every(tx)]
     assert listed == [("Ada", "enrolled", 2, 5), ("Bob", "enrolled", 1, 1)]
     assert len(people.every(tx, limit=1)) == 1
-
-
-def test_the_nearest_faces_are_those_of_an_exact_search(tx, make):
-    vectors = make.vectors(400)
-    make.enrolled(tx, "Ada", vectors[:3])
-    model = make.embedder(tx)
-    stream = make.faces(tx, "stream", 397)
-    faces.copy_embeddings(tx, model, stream, make.embeddings(vectors[3:]))
-    probe = make.vectors(1, seed=9)[0]
-    ids, stored = faces.read_vectors(tx, model, "true")
-    scores = stored @ probe / np.linalg.norm(stored, axis=1)
-    best = np.argsort(-scores)[:10]
-    everyone = neighbours.nearest(tx, model, 3.0 * probe, 10, enrolled_only=False)
-    assert [hit.face_id for hit in everyone] == ids[best].tolist()
-    np.testing.assert_allclose([hit.score for hit in everyone], scores[best], atol=1e-3)
-    # 3 of 400 are enrolled: all of them are found although the index meets others first
-    enrolled = neighbours.nearest(tx, model, probe, 3)
-    assert [hit.score for hit in enrolled] == sorted((hit.score for hit in enrolled), reverse=True)
-    assert [hit.label for hit in enrolled] == ["Ada"] * 3
-    assert len(neighbours.nearest(tx, model, probe, 10)) == 3
-
-
-def test_an_exact_twin_is_found_first(tx, make):
-    vectors = make.vectors(50)
-    _, ids = make.enrolled(tx, "Ada", vectors)
-    hit = neighbours.nearest(tx, make.embedder(tx), vectors[17], 1)[0]
-    assert hit.face_id == ids[17]
-    assert hit.score == pytest.approx(1.0, abs=1e-3)
-
-
-def test_a_vector_that_cannot_be_searched_is_refused(tx, make):
-    model = make.embedder(tx)
-    assert neighbours.nearest(tx, model, make.vectors(1)[0], 5) == []
-    for vector in (np.zeros(16, np.float32), np.ones(15, np.float32), np.full(16, np.nan, "f4")):
-        with pytest.raises(ShapeError):
-            neighbours.nearest(tx, model, vector, 5)
-    with pytest.raises(UsageError):
-        neighbours.nearest(tx, model, make.vectors(1)[0], 0)
-
-
-def test_the_index_can_answer_without_sorting(tx, make):
-    model = make.embedder(tx)
-    ids = make.faces(tx, "stream", 50)
-    faces.copy_embeddings(tx, model, ids, make.embeddings(make.vectors(50)))
-    with tx.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_sort = off")  # so few rows are sorted faster
-        cursor.execute(
-            "EXPLAIN SELECT face_id FROM embedding WHERE model_version_id = %s "
-            "ORDER BY vector::halfvec(16) <=> %s::halfvec(16) LIMIT 10",
-            [model, str([1.0] * 16)],
-        )
-        plan = "\n".join(line for (line,) in cursor)
-    assert f"embedding_v{model}_hnsw" in plan

@@ -1,21 +1,21 @@
 """Learned matchers among the models that can be in use.
 
-Revision ID: 0008
+Revision ID: 0009
 """
 
 from importlib.resources import files
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create everything; the SQL beside this file is the readable definition."""
-    sql = files("facecore.stores.migrations.versions") / "v0008_matchers.sql"
+    sql = files("facecore.stores.migrations.versions") / "v0009_matchers.sql"
     # Through the driver's own cursor: the text has % signs that are no parameters.
     op.get_bind().connection.cursor().execute(sql.read_text("utf-8"))
 

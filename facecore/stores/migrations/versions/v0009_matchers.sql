@@ -1,4 +1,4 @@
--- The catalogue, revision 8: learned matchers on top of an embedder.
+-- The catalogue, revision 9: learned matchers on top of an embedder.
 -- Runs in schema facecore (search_path: facecore, public).
 
 ALTER TABLE model_version DROP CONSTRAINT model_version_task_check;

@@ -1,0 +1,221 @@
+"""The index of vectors: how much of an exact search it finds, and building it anew.
+
+The index is measured when it was built, when it has grown, and once a day. Look-ups use it with
+the smallest `ef_search` that meets the objective; where none does, they are exact and say so.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from facecore.errors import NotFound
+from facecore.jobs.lineage import RunContext, recorded
+from facecore.jobs.promotion_log import name_of
+from facecore.jobs.stores import Stores
+from facecore.lifecycle.recall import recall
+from facecore.stages.nearest import Nearest
+from facecore.stores.catalog import (
+    active,
+    alerts,
+    estimates,
+    faces,
+    index_checks,
+    models,
+    vector_index,
+)
+from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.index_checks import IndexCheckRow
+from facecore.stores.catalog.models import ModelVersion
+from facecore.stores.catalog.neighbours import MEASURED_K
+from facecore.stores.catalog.vector_index import VectorIndex
+from facecore.types import Floats
+
+logger = logging.getLogger(__name__)
+
+KIND = "search_recall"
+# pgvector takes 1 to 1,000; steps of about 1.6, so that at most so much is wasted.
+EF_SEARCH = (40, 64, 100, 160, 250, 400, 640, 1000)
+# Grown by this since it was measured, an index is measured again.
+_GREW = 1.5
+_COUNTED = ("vectors", "recall", "ef_search", "met")
+_AGE = timedelta(hours=20)  # less than a day, so that a daily schedule is not missed by minutes
+
+
+def check(
+    context: RunContext,
+    *,
+    model_version_id: int | None = None,
+    only_if_due: bool = False,
+    stores: Stores | None = None,
+) -> dict[str, Any]:
+    """Measure an index beside an exact search, record it, and raise an alert below the objective.
+
+    Args:
+        model_version_id: whose vectors; those of the embedder in use by default.
+        only_if_due: nothing is done for an index that look-ups do not need yet, and for one that
+            was measured within a day and has not grown much since.
+
+    Returns:
+        What was measured, with `met`: whether look-ups use the index; empty where nothing was.
+
+    Raises:
+        NotFound: no embedder is in use.
+    """
+    stores = stores or Stores()
+    with recorded(stores.catalog, context, "search.check", {"due": only_if_due}) as run:
+        with stores.catalog.transaction() as tx:
+            version = _version(tx, model_version_id)
+            run.models = {"embed": name_of(version)}
+            if only_if_due and not _due(tx, version, stores.settings.search.exact_up_to):
+                return {}
+        said = measure(stores, version, run.id)
+        run.counts = {key: said[key] for key in _COUNTED if key in said}
+    return said
+
+
+def rebuild(context: RunContext, stores: Stores | None = None) -> dict[str, Any]:
+    """Build the index of the embedder in use anew and measure it; look-ups go on meanwhile.
+
+    Raises:
+        NotFound: no embedder is in use, or it has no vectors.
+        CatalogBusy: it is being rebuilt already.
+    """
+    stores = stores or Stores()
+    with stores.catalog.transaction() as tx:
+        version = _version(tx, None)
+    with recorded(stores.catalog, context, "search.rebuild") as run:
+        run.models = {"embed": name_of(version)}
+        if version.dimension is None:
+            raise NotFound("vectors of", name_of(version))
+        vector_index.rebuild(stores.catalog, version.id, version.dimension)
+        said = measure(stores, version, run.id)
+        run.counts = {key: said[key] for key in _COUNTED if key in said}
+    return said
+
+
+def measure(stores: Stores, version: ModelVersion, run_id: str) -> dict[str, Any]:
+    """Do what `check` does, as part of another run."""
+    with stores.catalog.transaction() as tx:
+        # One moment, so that both searches see the same vectors.
+        tx.set_session(isolation_level="REPEATABLE READ")
+        index = vector_index.find(tx, version.id)
+        row = _measured(tx, stores, version, index, run_id) if index is not None else None
+    met = row is not None and row.recall >= stores.settings.search.min_recall
+    with stores.catalog.transaction() as tx:
+        if row is not None:
+            index_checks.record(tx, row)
+        if not met and (index is None or row is not None):
+            _raise_alert(tx, stores, version, row, run_id)
+    if row is None:
+        return {}
+    said = asdict(row) | {"met": met}
+    logger.info("index of %s: %s", name_of(version), {key: said[key] for key in _COUNTED})
+    return said
+
+
+def _version(tx: Transaction, model_version_id: int | None) -> ModelVersion:
+    if model_version_id is None:
+        return active.current(tx).embedder
+    return models.get(tx, model_version_id)
+
+
+def _due(tx: Transaction, version: ModelVersion, exact_up_to: int) -> bool:
+    vectors = estimates.vectors(tx, version.id).value
+    if vectors <= exact_up_to:
+        return False
+    index = vector_index.find(tx, version.id)
+    before = index_checks.newest(tx, version.id)
+    return (
+        not before
+        or index is None
+        or index.oid != before[0].index_oid
+        or vectors >= _GREW * before[0].vectors
+        or datetime.now(UTC) - before[0].measured_at > _AGE
+    )
+
+
+def _measured(
+    tx: Transaction, stores: Stores, version: ModelVersion, index: VectorIndex, run_id: str
+) -> IndexCheckRow | None:
+    """The index asked for the neighbours of stored faces, beside exact products.
+
+    Faces of the catalogue are what look-ups are like: more pictures of people who are in it, and
+    people who were met once. Each is left out of its own answer.
+    """
+    wanted, k = stores.settings.search, MEASURED_K
+    seed = int(run_id[:8], 16)
+    own = index_checks.sample(tx, version.id, wanted.recall_queries, seed)
+    if len(own) < 2:
+        return None
+    among = f"face.id IN ({','.join(map(str, own.tolist()))})"
+    own, queries = faces.read_vectors(tx, version.id, among)
+    search = Nearest(_unit(queries), k, own=own, precision=wanted.precision)
+    vectors = 0
+    for face_ids, block in faces.blocks(tx, version.id):
+        vectors += len(face_ids)
+        search.add(_unit(block), face_ids)
+    found = search.result()
+    exact = np.full((len(own), k), -np.inf, np.float32)
+    place = np.arange(len(found)) - np.searchsorted(found.rows, found.rows)
+    exact[found.rows, place] = found.scores
+
+    tried: list[dict[str, Any]] = []
+    for ef_search in EF_SEARCH:
+        scores, seconds = index_checks.ask_index(tx, version.id, queries, own, k, ef_search)
+        measured = recall(exact, scores)
+        tried.append(
+            {
+                "ef_search": ef_search,
+                "recall": measured.value,
+                "recall_low": measured.low,
+                "recall_high": measured.high,
+                "p50_ms": float(np.median(seconds)) * 1e3,
+            }
+        )
+        # Surely enough, or as good as it gets: with few queries nothing is sure.
+        if measured.low >= wanted.min_recall or measured.value == 1.0:
+            break
+    best = max(tried, key=lambda one: (one["recall_low"] >= wanted.min_recall, one["recall"]))
+    return IndexCheckRow(
+        model_version_id=version.id,
+        vectors=vectors,
+        queries=len(own),
+        k=k,
+        m=index.m,
+        ef_construction=index.ef_construction,
+        objective=wanted.min_recall,
+        tried=tried,
+        index_oid=index.oid,
+        run_id=run_id,
+        **best,
+    )
+
+
+def _raise_alert(
+    tx: Transaction, stores: Stores, version: ModelVersion, row: IndexCheckRow | None, run_id: str
+) -> None:
+    name = name_of(version)
+    evidence: dict[str, Any] = {"objective": stores.settings.search.min_recall}
+    if row is None:
+        sentence = f"The vectors of {name} have no usable index; look-ups are exact."
+    else:
+        evidence |= {"recall": row.recall, "ef_search": row.ef_search, "vectors": row.vectors}
+        sentence = (
+            f"The index of {name} finds {row.recall:.1%} ({row.recall_low:.1%} to "
+            f"{row.recall_high:.1%}) of the {row.k} nearest of {row.vectors:,} faces, "
+            f"{row.objective:.1%} are wanted; look-ups are exact until it finds them."
+        )
+    logger.warning("%s", sentence)
+    evidence["in_words"] = [sentence, "`facecore index rebuild` builds it anew."]
+    alerts.raise_alert(tx, KIND, name, "warning", evidence, run_id)
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Rounded to float16, stored vectors are not quite of unit length; PostgreSQL divides by it."""
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
