@@ -94,7 +94,7 @@ def run_demo(
         with _timed(outcome, "reports"):
             _build_reports(runs, stores, first, last)
         outcome.first_page = f"{client.url}{_FIRST_PAGE}"
-        outcome.report_url = f"{client.url}/facecore/reports/{KIND}/{first}_{last}.html"
+        outcome.report_url = f"{client.url}/facecore/reports/view/{KIND}/{first}_{last}.html"
     with _timed(outcome, "compare"):
         with stores.catalog.transaction() as tx:
             found = list(findings(tx, [d.key for d in chosen.deliveries()]))
