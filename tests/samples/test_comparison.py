@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,11 @@ def test_boxes_are_paired_one_to_one_by_overlap() -> None:
     assert match_boxes([LEFT], [LEFT, LEFT]) == {0: 1}
     assert match_boxes([LEFT], [RIGHT]) == {}
     assert match_boxes([], [LEFT]) == {}
+
+
+def test_the_readme_shows_these_rows() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    shown = text.split("facecore demo: sample stream", 1)[1].split("```", 1)[0].splitlines()
+    rows = {line.split("  ")[0].strip() for line in shown if line.endswith(" ok")}
+    assert len(rows) > 10
+    assert rows <= {row.name for row in changed().rows}
