@@ -60,6 +60,8 @@ class Runs:
             elif not left:
                 break
             elif time.monotonic() - quiet_since > _ASSET_TIMEOUT_S:
+                if watched is not None:
+                    self.finish(watched)  # says which task failed, if that is why
                 raise PlatformError(
                     "airflow",
                     f"{left:,} {what} wait, but no run of {dag_id} has started.",
