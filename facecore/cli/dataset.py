@@ -50,6 +50,13 @@ class Faces(StrEnum):
     ALL = "all"
 
 
+class SplitUnit(StrEnum):
+    """What is never in two splits."""
+
+    PERSON = "person"
+    PICTURE = "picture"
+
+
 @build.command("folder")
 def folder(
     name: Name,
@@ -133,11 +140,20 @@ def catalog(
     test: Test = 0.1,
     seed: Seed = 0,
     labels: LabelFile = None,
+    split_by: Annotated[
+        SplitUnit,
+        typer.Option(help="Whether faces that nobody named are split by person or by picture."),
+    ] = SplitUnit.PERSON,
     json: Json = False,
 ) -> None:
-    """The platform's own faces; unlabelled ones are for distillation."""
+    """The platform's own faces; unlabelled ones are for distillation and autoencoders."""
     with _builder(name, Measured.CHAMPION) as builder:
-        built = builder.catalog(which=faces.value, plan=_plan(val, test, seed), labels=labels)
+        built = builder.catalog(
+            which=faces.value,
+            plan=_plan(val, test, seed),
+            labels=labels,
+            split_by=split_by.value,
+        )
     _tell(built, json)
 
 

@@ -18,9 +18,16 @@ def show(outcome: DemoOutcome, endpoints: dict[str, Endpoint]) -> None:
     print_answer(_comparison(outcome), "")
     for note in [*outcome.notes[:_MOST_NOTES], *outcome.refused[:_MOST_NOTES]]:
         print_answer(f"  · {note}")
-    print_answer("", _numbers(outcome), "")
-    print_answer("[bold]Where to look[/]", endpoint_table(endpoints))
-    print_answer(f"[bold]Newest report[/]  {outcome.report_url}  (log in to Airflow)", "")
+    print_answer("", _numbers(outcome), "", _analyses(outcome), "")
+    admin = endpoints["airflow-admin"]
+    print_answer("[bold]Where to look[/]", endpoint_table(endpoints), "")
+    print_answer(
+        f"[bold]Open first[/]  {outcome.first_page}\n"
+        f"            log in as {admin.username} / {admin.password.get_secret_value()}: pipeline, "
+        "people, quarantine, reports, models",
+        f"[bold]The report[/]  {outcome.report_url}",
+        "",
+    )
     total = sum(outcome.seconds.values())
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.seconds.items())
     print_answer(f"[dim]{total:.0f} s: {steps}[/]")
@@ -64,6 +71,15 @@ def _numbers(outcome: DemoOutcome) -> Table:
     }
     for name, value in numbers.items():
         table.add_row(name, f"{value:,}")
+    return table
+
+
+def _analyses(outcome: DemoOutcome) -> Table:
+    table = Table(title="Analyses", title_justify="left", show_header=False, box=None)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, sentence in outcome.analyses.items():
+        table.add_row(name, sentence)
     return table
 
 

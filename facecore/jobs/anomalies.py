@@ -6,6 +6,7 @@ this version is never scored again.
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -115,19 +116,21 @@ def publish(
         if used is None:
             name = analysis_models.registered_name(stores, "reconstruct")
             raise NotFound("version in use of", name, remedy="Train and promote one.")
-        page, run.counts = _page(stores, used)
+        page, document, run.counts = _page(stores, used)
         now = datetime.now(UTC)
-        key = f"{KIND}/{now:%Y-%m-%d}.html"
+        key, numbers = (f"{KIND}/{now:%Y-%m-%d}.{form}" for form in ("html", "json"))
         stores.objects.put("reports", key, page, content_type="text/html; charset=utf-8")
+        stores.objects.put("reports", numbers, document, content_type="application/json")
         with stores.catalog.transaction() as tx:
             today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            row = reports.ReportRow(KIND, today, today + timedelta(days=1), key, key, run.id)
+            row = reports.ReportRow(KIND, today, today + timedelta(days=1), key, numbers, run.id)
             reports.record(tx, row)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             (out / "anomalies.html").write_bytes(page)
+            (out / "anomalies.json").write_bytes(document)
         run.models = {"reconstruct": f"{used.name}/{used.version}"}
-    return {"html": key, **run.counts}
+    return {"html": key, "json": numbers, **run.counts}
 
 
 def _score(
@@ -154,7 +157,8 @@ def _score(
     return {"faces": new, "unusual": sum(one.rank >= limit for one in scored)}
 
 
-def _page(stores: Stores, used: models.ModelVersion) -> tuple[bytes, dict[str, int]]:
+def _page(stores: Stores, used: models.ModelVersion) -> tuple[bytes, bytes, dict[str, int]]:
+    """The page, its numbers as JSON, and counts."""
     from facecore.analytics.anomaly import face_map
     from facecore.analytics.anomaly_page import render_anomalies
     from facecore.stages.reconstruct import judge, reconstructions
@@ -182,7 +186,19 @@ def _page(stores: Stores, used: models.ModelVersion) -> tuple[bytes, dict[str, i
         places=face_map(codes),
         ranks=np.array([f.rank for f in mapped]),
     )
-    return page, {"faces": sum(bins), "shown": len(shown), "mapped": len(mapped)}
+    counts = {"faces": sum(bins), "shown": len(shown), "mapped": len(mapped)}
+    document = {
+        "model": f"{used.name}/{used.version}",
+        "unusual_rank": limit,
+        "ranks": bins,
+        "most_unusual": [
+            {"face": f.face_id, "source": f.source, "error": f.error, "distance": f.distance,
+             "rank": f.rank}
+            for f in shown
+        ],
+        **counts,
+    }  # fmt: skip
+    return page, json.dumps(document, indent=1).encode(), counts
 
 
 def _crops(stores: Stores, where: dict[int, tuple[str, int]]) -> dict[int, Any]:

@@ -25,6 +25,7 @@ from facecore.samples.history import hourly_history
 from facecore.stores.catalog.training_faces import Which
 
 if TYPE_CHECKING:
+    from facecore.lifecycle.datasets.catalog import SplitBy
     from facecore.lifecycle.datasets.composing.scene import Style
     from facecore.pipeline.extract import FaceExtractor
 
@@ -132,6 +133,7 @@ class DatasetBuilder:
         which: Which = "confirmed",
         plan: SplitPlan | None = None,
         labels: Path | None = None,
+        split_by: SplitBy = "person",
     ) -> Built:
         """The platform's own faces; see `build_from_catalog`."""
         from facecore.lifecycle.datasets.catalog import build_from_catalog
@@ -146,6 +148,7 @@ class DatasetBuilder:
                 which=which,
                 plan=plan,
                 labels=labels,
+                split_by=split_by,
             ),
         )
 

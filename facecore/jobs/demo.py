@@ -7,30 +7,31 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from facecore.config import settings
-from facecore.errors import PlatformError
+from facecore.errors import UsageError
+from facecore.jobs import demo_analysis
+from facecore.jobs.demo_runs import Runs
 from facecore.jobs.demo_sets import DemoSet, dataset_set, folder_set, sample_set
 from facecore.jobs.enroll import Enrolment, enroll
 from facecore.jobs.lineage import command_context
 from facecore.jobs.local_platform import Say, start
-from facecore.jobs.report import KIND
+from facecore.jobs.report import KIND, check_shareable, period_of
 from facecore.jobs.stores import Stores
 from facecore.jobs.upload import upload
-from facecore.local.airflow_client import AirflowClient, DagRun
+from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform
 from facecore.local.status import Endpoint
-from facecore.stores.catalog import reports
 from facecore.stores.catalog.findings import findings
 from facecore.stores.catalog.summary import summarise
 
-DAGS = {"ingest_images", "extract_faces", "report_analytics"}
-_RUN_TIMEOUT_S = 4 * 3600.0
-_ASSET_TIMEOUT_S = 60.0
-_POLL_S = 0.5
+_MAIN_DAGS = {"ingest_images", "extract_faces", "report_analytics"}
+# Where Airflow shows the plugin's view "faces".
+_FIRST_PAGE = "/plugin/faces"
+_WEEK = timedelta(days=7)
 
 
 @dataclass
@@ -43,9 +44,11 @@ class DemoOutcome:
     enrolled: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    analyses: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     catalog: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    first_page: str = ""
     report_url: str = ""
 
 
@@ -78,19 +81,27 @@ def run_demo(
     with _timed(outcome, "deliver"):
         outcome.delivered = upload(stores, chosen.deliveries(), lambda _: None)
         say("images", f"{outcome.delivered:,} new objects in the landing bucket")
-    with _client(platform) as client:
-        with _timed(outcome, "ingest, extract, identify"):
-            _run_main_job(client, stores, chosen, outcome.delivered, say)
-        with _timed(outcome, "report"):
-            first, last = _period(stores, chosen)
-            _run(client, "report_analytics", {"start": str(first), "end": str(last)}, say)
-        outcome.report_url = _newest_report(client, stores)
+    with _client(platform, "admin") as client, _client(platform, "reviewer") as reviewer:
+        runs = Runs(client, say)
+        client.wait_for_dags(_MAIN_DAGS | demo_analysis.DAGS)
+        with _timed(outcome, "ingest, extract, identify, cluster"):
+            _run_main_job(runs, stores, chosen, outcome.delivered)
+        first, last = _period(stores, chosen)
+        with _timed(outcome, "autoencoder, forecast, drift"):
+            analysed = demo_analysis.analyse(
+                runs, reviewer, stores, last, fresh=outcome.delivered > 0, say=say
+            )
+        with _timed(outcome, "reports"):
+            _build_reports(runs, stores, first, last)
+        outcome.first_page = f"{client.url}{_FIRST_PAGE}"
+        outcome.report_url = f"{client.url}/facecore/reports/view/{KIND}/{first}_{last}.html"
     with _timed(outcome, "compare"):
         with stores.catalog.transaction() as tx:
             found = list(findings(tx, [d.key for d in chosen.deliveries()]))
             outcome.catalog = summarise(tx).as_json()
         judged = chosen.judge(stores, found)
-    outcome.rows, outcome.notes, outcome.ok = judged.rows, judged.notes, judged.ok
+    outcome.rows, outcome.notes, outcome.analyses = judged.rows, judged.notes, analysed.words
+    outcome.ok = judged.ok and (analysed.complete or not chosen.known)
     return outcome, platform.endpoints()
 
 
@@ -116,54 +127,40 @@ def _enroll(stores: Stores, chosen: DemoSet, outcome: DemoOutcome, say: Say) -> 
     outcome.refused = [f"{r.path}: {r.detail}" for r in results if r.state == "refused"]
 
 
-def _client(platform: Platform) -> AirflowClient:
-    endpoint = platform.endpoints()["airflow-admin"]
+def _client(platform: Platform, user: str) -> AirflowClient:
+    endpoint = platform.endpoints()[f"airflow-{user}"]
     return AirflowClient(endpoint.url, endpoint.username, endpoint.password.get_secret_value())
 
 
-def _run_main_job(
-    client: AirflowClient, stores: Stores, chosen: DemoSet, delivered: int, say: Say
-) -> None:
-    client.wait_for_dags(DAGS)
+def _run_main_job(runs: Runs, stores: Stores, chosen: DemoSet, delivered: int) -> None:
+    """Take in what was delivered, and wait for the runs that this causes."""
     pages = max(1, -(-delivered // 1000)) + 1
-    _run(client, "ingest_images", {"prefix": chosen.prefix, "page_limit": pages}, say)
-    _wait_for_extraction(client, stores, say)
+    runs.run("ingest_images", {"prefix": chosen.prefix, "page_limit": pages})
 
-
-def _run(client: AirflowClient, dag_id: str, params: dict[str, Any], say: Say) -> None:
-    run = client.trigger(dag_id, params)
-    say("airflow", f"{dag_id}: {client.run_page(run)}")
-    client.wait(run, timeout_s=_RUN_TIMEOUT_S, poll_s=_POLL_S)
-
-
-def _wait_for_extraction(client: AirflowClient, stores: Stores, say: Say) -> None:
-    """Wait until the runs that the accepted images have caused are through."""
-    watched: DagRun | None = None
-    told = -1
-    quiet_since = time.monotonic()
-    while True:
+    def accepted() -> int:
         with stores.catalog.transaction() as tx:
-            waiting = summarise(tx).images["accepted"]
-        runs = client.unfinished("extract_faces")
-        if runs:
-            quiet_since = time.monotonic()
-            if watched is None or watched.run_id != runs[0].run_id:
-                watched = runs[0]
-                say("airflow", f"extract_faces: {client.run_page(watched)}")
-        elif not waiting:
-            break
-        elif time.monotonic() - quiet_since > _ASSET_TIMEOUT_S:
-            raise PlatformError(
-                "airflow",
-                f"{waiting:,} accepted images wait, but no run of extract_faces has started.",
-                remedy="See the DAG's page; trigger it by hand to go on.",
-            )
-        if waiting != told:
-            say("extract", f"{waiting:,} images wait")
-            told = waiting
-        time.sleep(_POLL_S)
-    if watched is not None:
-        client.wait(watched, timeout_s=_RUN_TIMEOUT_S)
+            return summarise(tx).images["accepted"]
+
+    runs.settle("extract_faces", accepted, "images")
+    demo_analysis.settle_people(runs, stores)
+
+
+def _build_reports(runs: Runs, stores: Stores, first: date, last: date) -> None:
+    """Of the whole period, for sharing where that may be, and of its last week."""
+    whole = period_of(datetime.now(UTC), str(first), str(last), stores.settings.report.timezone)
+    try:
+        check_shareable(stores, whole)
+        share = True
+    except UsageError:  # not over, too short, or it overlaps one that was shared
+        share = False
+    started = [
+        runs.start("report_analytics", {"start": str(first), "end": str(last), "share": share})
+    ]
+    if last - first >= _WEEK:
+        week = {"start": str(last - _WEEK + timedelta(days=1)), "end": str(last)}
+        started.append(runs.start("report_analytics", week))
+    for run in started:
+        runs.finish(run)
 
 
 def _period(stores: Stores, chosen: DemoSet) -> tuple[date, date]:
@@ -179,12 +176,6 @@ def _period(stores: Stores, chosen: DemoSet) -> tuple[date, date]:
         today = datetime.now(UTC).date()
         return today, today
     return times[0].astimezone(UTC).date(), times[-1].astimezone(UTC).date()
-
-
-def _newest_report(client: AirflowClient, stores: Stores) -> str:
-    with stores.catalog.transaction() as tx:
-        (newest,) = reports.newest(tx, KIND, limit=1)
-    return f"{client.url}/facecore/reports/{newest.html_key}"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from facecore.samples.lfw import lfw
 from facecore.samples.report_truth import compare_report
 from facecore.samples.stream import SampleSet, simulate
 from facecore.stages.identify import identify
-from facecore.stores.catalog import faces, models, people, reports
+from facecore.stores.catalog import faces, models, people
 from facecore.stores.catalog.findings import Finding
 from facecore.types import Detections, Match
 
@@ -53,6 +53,7 @@ class DemoSet:
         gallery: pictures to enrol; `central_face` says how to choose among several faces.
         deliveries: what to put into the landing bucket, lazily.
         days: first and last day of the stream, where they are known beforehand.
+        known: whether it is known what must be found, so that the demo can fail.
         judge: holds what was found against what is known of the set.
     """
 
@@ -63,6 +64,7 @@ class DemoSet:
     central_face: bool
     deliveries: Callable[[], Iterator[Delivery]]
     days: tuple[date, date] | None
+    known: bool
     judge: Callable[[Stores, Sequence[Finding]], Judged]
 
 
@@ -70,6 +72,7 @@ def sample_set(cache: Path) -> DemoSet:
     """The simulated stream of four cameras, made from public-domain portraits."""
     sample = simulate(cache)
     last = date.fromisoformat(sample.truth.last_day)
+    first = last - timedelta(days=sample.truth.days - 1)
 
     def deliveries() -> Iterator[Delivery]:
         for item in sample.objects:
@@ -82,8 +85,9 @@ def sample_set(cache: Path) -> DemoSet:
         gallery=[Picture(photo.person, photo.path) for photo in sample.gallery],
         central_face=False,
         deliveries=deliveries,
-        days=(last - timedelta(days=sample.truth.days - 1), last),
-        judge=lambda stores, found: judge_sample(sample, found, newest_report(stores)),
+        days=(first, last),
+        known=True,
+        judge=lambda stores, found: judge_sample(sample, found, _report(stores, first, last)),
     )
 
 
@@ -117,17 +121,16 @@ def folder_set(path: Path, name: str = "") -> DemoSet:
         central_face=True,
         deliveries=deliveries,
         days=None,
+        known=False,
         judge=lambda stores, found: judge_folder(folder, stores, found),
     )
 
 
-def newest_report(stores: Stores) -> dict[str, Any] | None:
-    """The numbers of the activity report that was published last, if there is one."""
-    with stores.catalog.transaction() as tx:
-        newest = reports.newest(tx, "activity", limit=1)
-    if not newest:
-        return None
-    found: dict[str, Any] = json.loads(stores.objects.get("reports", newest[0].json_key))
+def _report(stores: Stores, first: date, last: date) -> dict[str, Any]:
+    """The numbers of the activity report of these days."""
+    found: dict[str, Any] = json.loads(
+        stores.objects.get("reports", f"activity/{first}_{last}.json")
+    )
     return found
 
 
@@ -144,7 +147,7 @@ def judge_sample(
                 image=finding.image_id,
                 reasons=finding.reasons,
                 faces=tuple(
-                    comparison.FoundFace(face.box, face.outcome, face.label)
+                    comparison.FoundFace(face.box, face.outcome, face.label, face.person)
                     for face in finding.faces
                 ),
                 captured_at=finding.captured_at,

@@ -12,6 +12,7 @@ from facecore.analytics.section import Picture, Section
 from facecore.analytics.wording import count, number
 from facecore.errors import ObjectMissing
 from facecore.jobs.crops import read_crops
+from facecore.jobs.report_forecast import due
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import forecasts, report_extras
 from facecore.types import Image
@@ -159,4 +160,4 @@ def _crops(stores: Stores, found: report_extras.UnusualFaces) -> dict[int, Image
         return {}
 
 
-CONTRIBUTORS: tuple[Contributor, ...] = (proposed_people, not_as_due, unusual)
+CONTRIBUTORS: tuple[Contributor, ...] = (proposed_people, due, not_as_due, unusual)

@@ -108,6 +108,29 @@ class AirflowClient:
         Raises:
             PlatformError: it failed (names the failed tasks) or outlasted `timeout_s`.
         """
+        current = self.wait_for_end(run, timeout_s=timeout_s, on_poll=on_poll, poll_s=poll_s)
+        if current.state == "failed":
+            failed = ", ".join(self._failed_tasks(run)) or "no task (the run timed out)"
+            raise PlatformError(
+                "airflow",
+                f"{run.dag_id} run {run.run_id} failed in {failed}.",
+                remedy=f"Its log is at {self.run_page(run)}.",
+            )
+        return current
+
+    def wait_for_end(
+        self,
+        run: DagRun,
+        *,
+        timeout_s: float,
+        on_poll: Callable[[DagRun], None] = lambda _: None,
+        poll_s: float = 0.5,
+    ) -> DagRun:
+        """Wait until a run succeeded or failed.
+
+        Raises:
+            PlatformError: it outlasted `timeout_s`.
+        """
         deadline = time.monotonic() + timeout_s
         while not (current := self.run(run)).ended:
             on_poll(current)
@@ -119,28 +142,39 @@ class AirflowClient:
                     remedy=f"See {self.run_page(run)}.",
                 )
             time.sleep(poll_s)
-        if current.state == "failed":
-            failed = ", ".join(self._failed_tasks(run)) or "no task (the run timed out)"
-            raise PlatformError(
-                "airflow",
-                f"{run.dag_id} run {run.run_id} failed in {failed}.",
-                remedy=f"Its log is at {self.run_page(run)}.",
-            )
         return current
+
+    def awaits_answer(self, run: DagRun, task_id: str) -> bool:
+        """Whether a task of a run asks a person something now."""
+        return any(
+            task["task_id"] == task_id and task["state"] == "awaiting_input"
+            for task in self._tasks(run)
+        )
+
+    def answer(self, run: DagRun, task_id: str, option: str, params: Mapping[str, Any]) -> None:
+        """Answer what a task asks, as this client's user."""
+        self._request(
+            "PATCH",
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/-1/hitlDetails",
+            json={"chosen_options": [option], "params_input": dict(params)},
+        )
 
     def run_page(self, run: DagRun) -> str:
         """Where a person sees this run."""
         return f"{self.url}/dags/{run.dag_id}/runs/{run.run_id}"
 
     def _failed_tasks(self, run: DagRun) -> list[str]:
-        tasks = self._get(
-            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", limit=1000
-        )["task_instances"]
         return [
             t["task_id"] if t["map_index"] < 0 else f"{t['task_id']}[{t['map_index']}]"
-            for t in tasks
+            for t in self._tasks(run)
             if t["state"] == "failed"
         ]
+
+    def _tasks(self, run: DagRun) -> list[dict[str, Any]]:
+        tasks: list[dict[str, Any]] = self._get(
+            f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", limit=1000
+        )["task_instances"]
+        return tasks
 
     def _token(self) -> str:
         answer = self._request("POST", "/auth/token", json=self._login)

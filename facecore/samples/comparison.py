@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from facecore.samples.ground_truth import Box, ExpectedFace, ExpectedImage, GroundTruth
+from facecore.samples.grouping import Groups
 
 _ACCEPTED = "accept"
 _MIN_OVERLAP = 0.3  # intersection over union; detectors draw foreheads differently
@@ -21,11 +22,17 @@ _MAX_SENTENCES = 50
 
 @dataclass(frozen=True, slots=True)
 class FoundFace:
-    """One face the platform found. `label` is the name it gave, None when it gave none."""
+    """One face the platform found.
+
+    Attributes:
+        label: the name it gave; None when it gave none.
+        person: number of the person it took it for, named or not; None: nobody.
+    """
 
     box: Box
     outcome: str = "unknown"
     label: str | None = None
+    person: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Comparison:
         wrong: what went wrong, one sentence each (at most 50).
         recall, precision: of naming enrolled people whose faces are identifiable; precision
             counts every name given, whoever it was given to. 1.0 when there was nothing to name.
+            That clustering made a person without a name of somebody is not a name.
     """
 
     rows: tuple[Row, ...]
@@ -90,7 +98,7 @@ def compare(expected: GroundTruth, found: Iterable[FoundImage]) -> Comparison:
     Images that are not in the truth are counted and listed, never ignored.
     """
     by_key = {image.key: image for image in found}
-    tally = _Tally()
+    tally = _Tally(expected.enrolled)
     for image in expected.images:
         tally.delivered(image, by_key.get(image.key))
     known = {image.key for image in expected.images}
@@ -105,9 +113,11 @@ def compare(expected: GroundTruth, found: Iterable[FoundImage]) -> Comparison:
 class _Tally:
     """Counts while walking over the images."""
 
-    def __init__(self) -> None:
+    def __init__(self, enrolled: Sequence[str]) -> None:
+        self._enrolled = frozenset(enrolled)
         self.count: Counter[str] = Counter()
         self.by_reason: Counter[str] = Counter()
+        self.groups = Groups()
         self.wrong: list[str] = []
 
     def say(self, what: str, sentence: str) -> None:
@@ -154,9 +164,11 @@ class _Tally:
                 if matched is None:
                     self.say("faces", f"{image.key}: the face of {face.person} was not found")
             self._naming(image, face, matched)
+            self._grouping(image, face, matched)
         for index, stray in enumerate(seen.faces):
             if index not in pairs.values():
                 self.say("faces", f"{image.key}: a face where nobody is, at {_rounded(stray.box)}")
+                self._grouping(image, None, stray)
                 if stray.outcome == _ACCEPTED:
                     self.count["named"] += 1
                     self.count["named wrongly"] += 1
@@ -169,12 +181,26 @@ class _Tally:
             self.count["review"] += seen is not None and seen.outcome == "review"
         if not face.enrolled and seen is not None:
             self.count["strangers found"] += 1
-            self.count["strangers unnamed"] += named is None
+            self.count["strangers unnamed"] += named in (None, face.person)
         if named is not None:
             self.count["named"] += 1
-            if named != face.person or not face.enrolled:
+            if named != face.person:
                 self.count["named wrongly"] += 1
                 self.say("names", f"{image.key}: {face.person} was named {named}")
+
+    def _grouping(
+        self, image: ExpectedImage, face: ExpectedFace | None, seen: FoundFace | None
+    ) -> None:
+        """Whose group a face is in; faces that got the name of somebody enrolled are in none."""
+        enrolled = seen is not None and seen.label in self._enrolled
+        group = seen.person if seen and seen.outcome == _ACCEPTED and not enrolled else None
+        where = "" if seen is None else f"{image.key} at {_rounded(seen.box)}"
+        self.groups.add(
+            None if face is None else face.person,
+            group,
+            where=where,
+            counts=face is not None and face.identifiable and not face.enrolled,
+        )
 
     def result(self, truth: GroundTruth, found: Mapping[str, FoundImage]) -> Comparison:
         totals, count = truth.totals(), self.count
@@ -195,8 +221,9 @@ class _Tally:
             _most("faces where nobody is", count["stray faces"], 0.02 * totals["faces"]),
             _share("enrolled people named rightly", nameable, count["nameable right"], 0.95),
             _most("wrong names", wrong, 0.01 * count["named"]),
-            _share("faces of unknown people left unnamed", count["strangers found"],
+            _share("faces of unknown people given no other's name", count["strangers found"],
                    count["strangers unnamed"], 1.0),
+            *self._of_groups(),
         ]  # fmt: skip
         if count["times compared"]:
             rows.append(
@@ -210,6 +237,18 @@ class _Tally:
             "wrong": {k.removeprefix("wrong "): n for k, n in count.items() if k[:6] == "wrong "},
         }
         return Comparison(tuple(rows), tuple(self.wrong), recall, precision, details)
+
+    def _of_groups(self) -> list[Row]:
+        """Unknown people must be there as people of their own, whole and unmixed."""
+        found = self.groups.found()
+        for where in found.strays:
+            self.say("groups", f"{where}: grouped with somebody else's faces")
+        return [
+            _exact("unknown people found by clustering", found.expected_people, found.people),
+            _share("faces of unknown people in their group", found.expected_faces, found.faces,
+                   0.95),
+            _exact("faces grouped with somebody else's", 0, len(found.strays)),
+        ]  # fmt: skip
 
 
 def _exact(name: str, expected: int, found: int) -> Row:

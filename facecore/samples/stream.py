@@ -49,7 +49,8 @@ _NOTES = (
     "and, rarely, half of the enrolled one.",
     "Of Joe Biden and Eileen Collins there is a single portrait each: it is enrolled, and their "
     "frames show augmented versions of it. Naming them is easier than with another photograph.",
-    "Grace Hopper is not enrolled: she must stay unknown.",
+    "Grace Hopper is not enrolled: she must get nobody else's name, and clustering must make one "
+    "person of her.",
     "Faces at least 60 px wide are marked identifiable; of people far away nothing is expected.",
     "Figures from so few people say that the pipeline works, not how accurate it is: for that, "
     "run DATASET=lfw.",

@@ -181,6 +181,20 @@ def test_ids_are_unique(page) -> None:
     assert targets <= set(ids)
 
 
+def test_it_can_be_read_with_a_keyboard_and_by_ear(page) -> None:
+    assert page.all("html")[0]["lang"] == "en"
+    skip = page.all("a")[0]
+    assert (skip["class"], skip["href"]) == ("skip", "#content")
+    for _, attributes in page.elements:
+        # Nothing jumps the queue, and whatever scrolls can be reached and has a name.
+        assert attributes.get("tabindex") in (None, "0", "-1"), attributes
+        if "scroll" in (attributes.get("class") or "").split():
+            assert attributes.get("tabindex") == "0"
+            assert attributes.get("aria-label")
+    assert all(image.get("alt") is not None for image in page.all("img"))
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+
+
 def test_empty_period_is_a_plain_page_that_says_so(empty_report: ActivityReport, read) -> None:
     rendered = render(empty_report)
     page = read(rendered.html)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -160,6 +161,9 @@ def test_faces_are_scored_once_per_version_and_versions_lie_side_by_side(
     page = (tmp_path / "anomalies.html").read_text("utf-8")
     assert page.count("Its reconstruction") == published["shown"] == 24
     assert page.count("<circle") == published["mapped"] == len(faces)
+    numbers = json.loads(stores.objects.get("reports", published["json"]))
+    assert sum(numbers["ranks"]) == numbers["faces"] == len(faces)
+    assert [one["face"] for one in numbers["most_unusual"][:2]] == [one["face_id"] for one in top]
 
     activate(stores, versions[1])
     assert anomalies.most_unusual(2, stores) == []

@@ -111,6 +111,26 @@ def test_unlabelled_faces_are_split_with_whom_they_are_taken_for(with_strangers,
                 assert plan.of(f"person-{taken_for[sha256]}") == split
 
 
+def test_unlabelled_faces_may_be_split_by_picture_and_named_ones_stay_together(
+    with_strangers, context
+):
+    stores = with_strangers
+    plan = SplitPlan(val=0, test=0.5)
+    built = DatasetBuilder(context("pictures"), "pictures", stores=stores).catalog(
+        which="all", plan=plan, split_by="picture"
+    )
+    images = dict(rows_of(stores, "SELECT sha256, coalesce(near_duplicate_of, id) FROM image"))
+    seen = 0
+    for split in SPLITS:
+        rows = built.snapshot.frame(split)
+        for sha256, identity in zip(rows["image"], rows["identity"], strict=True):
+            group = identity if isinstance(identity, str) else f"image-{images[sha256]}"
+            assert plan.of(group) == split
+            seen += 1
+    assert seen == rows_of(stores, "SELECT count(*) FROM face")[0][0]
+    assert built.snapshot.source["split_by"] == "picture"
+
+
 def test_erased_people_are_in_no_snapshot(enrolled, context):
     with enrolled.catalog.transaction() as tx:
         (first, *others) = people.every(tx)

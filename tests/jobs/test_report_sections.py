@@ -13,10 +13,27 @@ from facecore.jobs import report
 from facecore.jobs.crops import write_pack
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active
+from facecore.stores.catalog import active, forecasts
+from facecore.stores.catalog.forecasts import ForecastRow
 from facecore.types import FaceCrops
 
 AT = datetime(2026, 5, 4, 10, 15, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 5, 5)
+FORECAST = ForecastRow(
+    MIDNIGHT, "UTC", "weekly mean", False, None,
+    {
+        "choice": {
+            "reason": "weekly mean is used, because the learned model has a higher error.",
+            "left_out": {"yard": "3 days are known; 14 are needed"},
+        },
+        "trends": [
+            {"source": "gate", "direction": "rising", "per_week": 0.05, "low": 0.01, "high": 0.09},
+        ],
+        "clock_ahead": {},
+    },
+    [("gate", MIDNIGHT + timedelta(hours=h), [0.0, 1.0, 2.0 + h, 4.0, 6.0 + h]) for h in range(3)],
+    None,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -26,7 +43,8 @@ def analysed(stores: Stores) -> Iterator[Stores]:
     write_pack(stores.objects, "sections.safetensors", FaceCrops(pixels))
     with stores.catalog.transaction() as tx, tx.cursor() as cursor:
         pair = active.current(tx)
-        cursor.execute("TRUNCATE activity_flag")
+        cursor.execute("TRUNCATE activity_flag, forecast CASCADE")
+        forecasts.record(tx, FORECAST)
         cursor.execute(
             "INSERT INTO image (sha256, bucket, object_key, source, captured_at, captured_from, "
             "bytes, status) VALUES (repeat('a', 64), 'images', 'a', 'gate', %s, 'key', 1, "
@@ -77,7 +95,7 @@ def analysed(stores: Stores) -> Iterator[Stores]:
         )
     yield stores
     with stores.catalog.transaction() as tx, tx.cursor() as cursor:
-        cursor.execute("TRUNCATE face_anomaly, activity_flag")
+        cursor.execute("TRUNCATE face_anomaly, activity_flag, forecast CASCADE")
         cursor.execute("DELETE FROM model_version WHERE name = 'sections'")
 
 
@@ -88,7 +106,16 @@ def test_the_report_shows_them(analysed: Stores, context: Callable[[str], RunCon
     assert numbers["unusual"] == {"scored": 4, "unusual": 1}
     (flag,) = numbers["not-as-due"]["flags"]
     assert (flag["source"], flag["kind"], flag["expected"]) == ("yard", "camera_off", 31.5)
+    due = numbers["due"]
+    assert (due["method"], due["learned"], due["origin"]) == (
+        "weekly mean", False, "2026-05-05T00:00:00",
+    )  # fmt: skip
+    assert due["sources"] == [{"source": "gate", "due": 9.0, "trend_per_week": 0.05}]
+    assert due["left_out"] == {"yard": "3 days are known; 14 are needed"}
     page = analysed.objects.get("reports", made["html"]).decode()
+    assert "So the numbers are a baseline" in page
+    assert "because the learned model has a higher error" in page
+    assert "rising, +5.0 % a week (+1.0 to +9.0)" in page
     assert "nothing came where 31 were due" in page
     assert "Unusual face of source gate" in page
     again = report.build(context("report"), AT, "2026-05-04", stores=analysed)

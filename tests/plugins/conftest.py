@@ -254,7 +254,7 @@ def open_tab(browser: Browser, site: Site):
         if user is not None:
             cookie = {"name": "_token", "value": site.token(user), "url": site.url}
             context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Lax"}])
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         tab = Tab(context.new_page(), site.url, [])
         tab.page.on("pageerror", lambda error: tab.faults.append(str(error)))
         tab.page.on("console", lambda said: said.type == "error" and tab.faults.append(said.text))

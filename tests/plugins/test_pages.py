@@ -143,6 +143,12 @@ def test_every_page_renders(open_tab, scheme, width):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (dark != "rgb(255, 255, 255)") == (scheme == "dark"), (path, dark)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.getAttribute('href')") == "#content", path
+        nameless = "[...document.querySelectorAll('input:not([type=hidden]), button, select, img')]"
+        nameless += ".filter(e => e.matches('img') ? !e.hasAttribute('alt') : !(e.labels?.length "
+        nameless += "|| e.textContent.trim() || e.getAttribute('aria-label'))).length"
+        assert page.evaluate(nameless) == 0, path
         shown = "[...document.images].filter(i => i.complete).every(i => i.naturalWidth > 0)"
         assert page.evaluate(shown), path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args
 
 from facecore.errors import NotFound
 from facecore.lifecycle.datasets.building import (
@@ -27,6 +28,8 @@ from facecore.stores.catalog.training_faces import TrainingFace, Which, training
 from facecore.types import FaceCrops
 
 ReadPack = Callable[[str], FaceCrops]
+SplitBy = Literal["person", "picture"]
+SPLIT_BY: tuple[str, ...] = get_args(SplitBy)
 
 
 def build_from_catalog(
@@ -37,6 +40,7 @@ def build_from_catalog(
     which: Which = "confirmed",
     plan: SplitPlan | None = None,
     labels: Path | None = None,
+    split_by: SplitBy = "person",
 ) -> Built:
     """All faces of the catalogue that a human named, or did not.
 
@@ -45,6 +49,9 @@ def build_from_catalog(
 
     Args:
         read_pack: key in bucket "crops" → its crops.
+        split_by: "picture" splits all faces that no human named with their picture, whoever is
+            on it: for an autoencoder where few people come. What is measured then is of people
+            whom the model knows.
         labels: CSV with further columns per `image` (SHA-256 of the picture) or `identity`
             (`person-<number>`).
 
@@ -60,7 +67,7 @@ def build_from_catalog(
     groups = set()
     with catalog.transaction() as tx:
         for face in training_faces(tx, which):
-            groups.add(group := _group(face))
+            groups.add(group := _group(face, split_by))
             by_split[plan.of(group)].append(face)
     if not groups:
         raise NotFound(
@@ -97,7 +104,13 @@ def build_from_catalog(
             require_splits(identities_per_split(table), plan, what=what)
         provenance = Provenance(
             kind="faces",
-            source={"kind": "catalog", "name": "catalogue", "faces": which, **shares(plan)},
+            source={
+                "kind": "catalog",
+                "name": "catalogue",
+                "faces": which,
+                **({} if split_by == "person" else {"split_by": split_by}),
+                **shares(plan),
+            },
             labels=known.columns,
         )
         return publish(destination, spool, table, provenance)
@@ -108,9 +121,10 @@ def identity(face: TrainingFace) -> str | None:
     return None if face.person_id is None else f"person-{face.person_id}"
 
 
-def _group(face: TrainingFace) -> str:
-    if face.likely_person_id is not None:
-        return f"person-{face.likely_person_id}"
+def _group(face: TrainingFace, split_by: SplitBy) -> str:
+    person = face.likely_person_id if split_by == "person" else face.person_id
+    if person is not None:
+        return f"person-{person}"
     return f"image-{face.first_image_id}"
 
 

@@ -116,6 +116,13 @@ def histogram(tx: Transaction, bins: int = 20) -> list[int]:
     return [int(found.get(place, 0)) for place in range(bins)]
 
 
+def count_unusual(tx: Transaction, least_rank: float) -> int:
+    """Number of faces with this rank or a higher one, by the version in use."""
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM active_face_anomaly WHERE rank >= %s", [least_rank])
+        return int((cursor.fetchone() or (0,))[0])
+
+
 def sample(tx: Transaction, limit: int, seed: str = "map") -> Iterator[Unusual]:
     """At most so many scored faces, by lot, the same for the same catalogue and seed."""
     with tx.cursor(name="anomaly_sample") as cursor:

@@ -227,6 +227,14 @@ def get(tx: Transaction, check_id: int) -> Check | None:
     return Check(*values)
 
 
+def newest(tx: Transaction) -> Check | None:
+    """The check of the latest period, or None."""
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT id FROM drift_check ORDER BY period_end DESC, id DESC LIMIT 1")
+        row = cursor.fetchone()
+    return None if row is None else get(tx, int(row[0]))
+
+
 def history(tx: Transaction, subject: str, measure: str, limit: int = 60) -> list[tuple[Any, ...]]:
     """The newest values of a measure, oldest first: end of the period, value, limit."""
     with tx.cursor() as cursor:

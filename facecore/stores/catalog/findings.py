@@ -13,11 +13,17 @@ _KEYS_PER_QUERY = 2000
 
 @dataclass(frozen=True, slots=True)
 class FoundFace:
-    """A face of a delivered image. `label` is None when nobody was named."""
+    """A face of a delivered image.
+
+    Attributes:
+        person: id of whom it is taken for, by the gallery, clustering or a human; None: nobody.
+        label: that person's name; None where the person has none.
+    """
 
     face_id: int
     box: tuple[float, float, float, float]
     outcome: str
+    person: int | None
     label: str | None
 
 
@@ -52,16 +58,17 @@ def _some(tx: Transaction, keys: Sequence[str]) -> Iterator[Finding]:
         )
         delivered = cursor.fetchall()
         cursor.execute(
-            "SELECT f.image_id, f.id, f.box, c.outcome, p.label FROM active_face AS f "
+            "SELECT f.image_id, f.id, f.box, c.outcome, p.id, "
+            "CASE WHEN p.named THEN p.label END FROM active_face AS f "
             "LEFT JOIN current_assignment AS c ON c.face_id = f.id "
             "LEFT JOIN person AS p ON p.id = c.person_id "
             "WHERE f.image_id = ANY(%s) ORDER BY f.image_id, f.ordinal",
             [[row[1] for row in delivered]],
         )
         faces: dict[int, list[FoundFace]] = {}
-        for image_id, face_id, box, outcome, label in cursor:
+        for image_id, face_id, box, outcome, person, label in cursor:
             faces.setdefault(image_id, []).append(
-                FoundFace(face_id, tuple(box), outcome or "unknown", label)
+                FoundFace(face_id, tuple(box), outcome or "unknown", person, label)
             )
     for key, image_id, status, width, height, captured_at, reasons in delivered:
         yield Finding(

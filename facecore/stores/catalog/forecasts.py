@@ -74,12 +74,27 @@ def record(tx: Transaction, row: ForecastRow) -> int:
     return int(forecast_id)
 
 
-def newest(tx: Transaction) -> ForecastRow | None:
-    """The forecast of the latest moment, or None."""
+def newest(
+    tx: Transaction,
+    *,
+    after: datetime | None = None,
+    until: datetime | None = None,
+    timezone: str | None = None,
+) -> ForecastRow | None:
+    """The forecast of the latest moment, or None.
+
+    Args:
+        after, until: only of moments in `(after, until]`, on the wall clock.
+        timezone: only in this one.
+    """
     with tx.cursor() as cursor:
         cursor.execute(
             "SELECT id, origin, timezone, method, learned, model_version_id, evidence, run_id "
-            "FROM forecast ORDER BY origin DESC, id DESC LIMIT 1"
+            "FROM forecast WHERE (%(after)s::timestamp IS NULL OR origin > %(after)s) "
+            "AND (%(until)s::timestamp IS NULL OR origin <= %(until)s) "
+            "AND (%(timezone)s::text IS NULL OR timezone = %(timezone)s) "
+            "ORDER BY origin DESC, id DESC LIMIT 1",
+            {"after": after, "until": until, "timezone": timezone},
         )
         row = cursor.fetchone()
         if row is None:
