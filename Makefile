@@ -82,3 +82,4 @@ bench: install-dev ## Measure side by side with others what fits into minutes (d
 lock: $(UV) ## Resolve requirements.in into the locked, hashed requirements.txt
 	$(COMPILE) -o requirements.txt requirements.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in
+	$(COMPILE) -o deploy/requirements-kubernetes.txt deploy/requirements-kubernetes.in
