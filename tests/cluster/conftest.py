@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -260,7 +261,7 @@ def celery(
         **platform.airflow_environment(),
         **_deployed_options(),
         **_settings_of(stores),
-        "FACECORE_INGEST__SHARD_SIZE": "128",
+        "FACECORE_INGEST__SHARD_SIZE": "32",
         "FACECORE_EXTRACT__THREADS": "1",  # two workers on two cores
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
@@ -313,8 +314,8 @@ def _url(scheme: str, database: DatabaseSettings) -> str:
 
 
 @pytest.fixture(scope="session")
-def deliveries(downloads: Path) -> Callable[[int], Iterator[tuple[str, bytes]]]:
-    """Landing keys and pictures with bytes of their own, the same every time they are asked for."""
+def deliveries(downloads: Path) -> Callable[[int], Sequence[tuple[str, bytes]]]:
+    """Landing keys and pictures with bytes of their own."""
 
     def make(count: int) -> Iterator[tuple[str, bytes]]:
         faces = [(p, Image.open(p.path).convert("RGB")) for p in portraits(downloads)]
@@ -326,7 +327,7 @@ def deliveries(downloads: Path) -> Callable[[int], Iterator[tuple[str, bytes]]]:
                 _file(faces, number),
             )
 
-    return make
+    return cache(lambda count: list(make(count)))
 
 
 def _file(faces: Sequence[tuple[Portrait, Image.Image]], number: int) -> bytes:

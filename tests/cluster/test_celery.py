@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ from facecore.jobs.crops import read_pack
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 
-IMAGES = 1_000
+IMAGES = 400
 _PATIENCE_S = 3000.0
 PAGES = {"page_limit": 100}
 
@@ -78,7 +78,7 @@ def catalogue(stores: Stores) -> dict[str, list[str]]:
     return found
 
 
-def deliver(stores: Stores, files: Iterator[tuple[str, bytes]]) -> None:
+def deliver(stores: Stores, files: Sequence[tuple[str, bytes]]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda file: stores.objects.put("landing", *file), files))
 
@@ -118,7 +118,8 @@ def alone(make_stores, deliveries) -> tuple[dict[str, list[str]], float]:
     found = catalogue(stores)
     assert len(found["sighting"]) == IMAGES
     assert len(found["face"]) > 0.9 * IMAGES
-    assert one(stores, "SELECT count(*) FROM image WHERE status = 'quarantined'") == IMAGES // 250
+    refused = one(stores, "SELECT count(*) FROM image WHERE status = 'quarantined'")
+    assert IMAGES // 250 <= refused < IMAGES // 50  # the broken files, and some of nobody
     return found, seconds
 
 
