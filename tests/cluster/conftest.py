@@ -163,6 +163,11 @@ class CeleryCluster:
     def client(self) -> AirflowClient:
         return AirflowClient(self.environment["AIRFLOW__API__BASE_URL"], "admin", self._password)
 
+    def pause(self, dag: str, paused: bool) -> None:
+        """Whether runs of a DAG start."""
+        with self.client() as client:
+            client._request("PATCH", f"/api/v2/dags/{dag}", json={"is_paused": paused})
+
     def stop(self) -> None:
         for part in reversed(self.parts.values()):
             part.end()
@@ -258,10 +263,9 @@ def celery(
     url = f"http://{LOOPBACK}:{choose({}, standard=False)['airflow']}"
     environment = {
         **os.environ,
-        **platform.airflow_environment(),
+        **{k: v for k, v in platform.airflow_environment().items() if not _DEPLOYED.match(k)},
         **_deployed_options(),
         **_settings_of(stores),
-        "FACECORE_INGEST__SHARD_SIZE": "32",
         "FACECORE_EXTRACT__THREADS": "1",  # two workers on two cores
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
@@ -270,6 +274,7 @@ def celery(
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{connection}",
         "AIRFLOW__CELERY__BROKER_URL": redis_url,
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "AIRFLOW__CORE__PARALLELISM": "32",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
