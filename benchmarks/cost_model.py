@@ -51,7 +51,8 @@ CONSTANTS = {
     # Work
     "extract_core_s": Constant(0.0178, "core-seconds per image", f"{_PERFORMANCE}, beside others"),
     "ingest_core_s": Constant(0.010, "core-seconds per image", "--measure, as below"),
-    "task_s": Constant(3.8, "seconds per task beside its work", f"{_PERFORMANCE}: 0.8 + 3"),
+    "task_s": Constant(0.8, "seconds per task that are Airflow's", f"{_PERFORMANCE}, write path"),
+    "load_s": Constant(3.0, "seconds per extraction until networks run", f"{_PERFORMANCE}, same"),
     "gflops_core": Constant(151.0, "GFLOP/s of matrix products on a core", _PERFORMANCE),
     # One PostgreSQL, 2 cores
     "face_rows_s": Constant(5_293, "face rows per second", f"{_PERFORMANCE}, write path"),
@@ -102,9 +103,18 @@ def planned(images: int, faces: float = 1.2, image_kb: float = 14.0) -> Load:
 
 def core_hours(load: Load) -> float:
     """Computing, and what three tasks per shard (ingest, extract, identify) cost beside it."""
-    work = load.images * (constant("extract_core_s") + constant("ingest_core_s"))
-    tasks = 3 * math.ceil(load.images / load.shard)
-    return (work + tasks * constant("task_s")) / HOUR
+    return work_hours(load) + task_hours(load)
+
+
+def work_hours(load: Load) -> float:
+    """Of cores, on the pictures themselves."""
+    return load.images * (constant("extract_core_s") + constant("ingest_core_s")) / HOUR
+
+
+def task_hours(load: Load) -> float:
+    """Of cores, on starting tasks."""
+    shards = math.ceil(load.images / load.shard)
+    return shards * (3 * constant("task_s") + constant("load_s")) / HOUR
 
 
 def s3_hours(load: Load) -> float:
