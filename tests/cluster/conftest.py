@@ -7,7 +7,6 @@ Celery are read out of docker-compose.yml, the files are those of `deploy/airflo
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -17,18 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
-import numpy as np
 import psutil
 import pytest
 import yaml
-from PIL import Image
 
 from facecore.config import DatabaseSettings, ExtractSettings, MlflowSettings, S3Settings, Settings
 from facecore.jobs.enroll import Picture, enroll
@@ -38,11 +34,10 @@ from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform
 from facecore.local.ports import LOOPBACK, choose
-from facecore.samples.sources import Portrait, portraits
+from facecore.samples.sources import portraits
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-SIZES = ((250, 250), (224, 224), (320, 240))
 _READY_S = 300.0
 # Of docker-compose.yml: what decides how tasks are handed out, watched and taken back.
 _DEPLOYED = re.compile(r"AIRFLOW__(CELERY\w*|SCHEDULER|WORKERS|CORE__EXECUTOR)(__|$)")
@@ -316,57 +311,3 @@ def _settings_of(stores: Stores) -> dict[str, str]:
 def _url(scheme: str, database: DatabaseSettings) -> str:
     password = database.password.get_secret_value()
     return f"{scheme}://{database.user}:{password}@{database.host}:{database.port}/{database.name}"
-
-
-@pytest.fixture(scope="session")
-def deliveries(downloads: Path) -> Callable[[int], Sequence[tuple[str, bytes]]]:
-    """Landing keys and pictures with bytes of their own."""
-
-    def make(count: int) -> Iterator[tuple[str, bytes]]:
-        faces = [(p, Image.open(p.path).convert("RGB")) for p in portraits(downloads)]
-        for number in range(count):
-            second = number % 60
-            key = f"camera-{number % 4}/2026/11/{1 + number % 28:02d}/"
-            yield (
-                f"{key}10{number // 60 % 60:02d}{second:02d}-{number:06d}.jpg",
-                _file(faces, number),
-            )
-
-    return cache(lambda count: list(make(count)))
-
-
-def _file(faces: Sequence[tuple[Portrait, Image.Image]], number: int) -> bytes:
-    """Mostly one face; now and then two, nobody, or a file that broke off."""
-    rng = np.random.default_rng(number)
-    size = SIZES[number % len(SIZES)]
-    if number % 100 == 99:
-        coarse = rng.integers(0, 256, (size[1] // 10, size[0] // 10, 3), np.uint8)
-        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-    elif number % 40 == 39:
-        picture = Image.new("RGB", (size[0] * 2, size[1]))
-        for place in range(2):
-            own = _face(*faces[(number + 3 * place) % len(faces)], size, rng)
-            picture.paste(own, (place * size[0], 0))
-    else:
-        picture = _face(*faces[number % len(faces)], size, rng)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90, comment=f"delivery {number}".encode())
-    data = buffer.getvalue()
-    return data[: len(data) // 2] if number % 250 == 249 else data
-
-
-def _face(
-    portrait: Portrait, pixels: Image.Image, size: tuple[int, int], rng: np.random.Generator
-) -> Image.Image:
-    """The portrait's face, placed, sized, lit and mirrored at random."""
-    x1, y1, x2, y2 = portrait.face
-    height = (y2 - y1) * rng.uniform(1.6, 2.4)
-    width = height * size[0] / size[1]
-    left = (x1 + x2) / 2 + rng.uniform(-0.1, 0.1) * width - width / 2
-    top = (y1 + y2) / 2 + rng.uniform(-0.1, 0.1) * height - height / 2
-    box = (left, top, left + width, top + height)
-    cut = pixels.transform(size, Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
-    if rng.random() < 0.5:
-        cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    light = rng.uniform(0.8, 1.15)
-    return cut.point(lambda value: min(255, int(value * light)))

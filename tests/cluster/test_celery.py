@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facecore.jobs import extract, identify, ingest, validate
 from facecore.jobs.crops import read_pack
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
+from facecore.samples.sources import Portrait, portraits
 
 IMAGES = 5_000
+SIZES = ((250, 250), (224, 224), (320, 240))
 _PATIENCE_S = 3000.0
 PAGES = {"page_limit": 100}
 
@@ -105,6 +111,60 @@ def wait(check: Callable[[], bool], *alive: Any, seconds: float = _PATIENCE_S) -
             part.require_alive()
         assert time.monotonic() < deadline, f"not so after {seconds:.0f} s"
         time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def deliveries(downloads: Path) -> Callable[[int], Sequence[tuple[str, bytes]]]:
+    """Landing keys and pictures with bytes of their own."""
+
+    def make(count: int) -> Iterator[tuple[str, bytes]]:
+        faces = [(p, Image.open(p.path).convert("RGB")) for p in portraits(downloads)]
+        for number in range(count):
+            second = number % 60
+            key = f"camera-{number % 4}/2026/11/{1 + number % 28:02d}/"
+            yield (
+                f"{key}10{number // 60 % 60:02d}{second:02d}-{number:06d}.jpg",
+                _file(faces, number),
+            )
+
+    return cache(lambda count: list(make(count)))
+
+
+def _file(faces: Sequence[tuple[Portrait, Image.Image]], number: int) -> bytes:
+    """Mostly one face; now and then two, nobody, or a file that broke off."""
+    rng = np.random.default_rng(number)
+    size = SIZES[number % len(SIZES)]
+    if number % 100 == 99:
+        coarse = rng.integers(0, 256, (size[1] // 10, size[0] // 10, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    elif number % 40 == 39:
+        picture = Image.new("RGB", (size[0] * 2, size[1]))
+        for place in range(2):
+            own = _face(*faces[(number + 3 * place) % len(faces)], size, rng)
+            picture.paste(own, (place * size[0], 0))
+    else:
+        picture = _face(*faces[number % len(faces)], size, rng)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90, comment=f"delivery {number}".encode())
+    data = buffer.getvalue()
+    return data[: len(data) // 2] if number % 250 == 249 else data
+
+
+def _face(
+    portrait: Portrait, pixels: Image.Image, size: tuple[int, int], rng: np.random.Generator
+) -> Image.Image:
+    """The portrait's face, placed, sized, lit and mirrored at random."""
+    x1, y1, x2, y2 = portrait.face
+    height = (y2 - y1) * rng.uniform(1.6, 2.4)
+    width = height * size[0] / size[1]
+    left = (x1 + x2) / 2 + rng.uniform(-0.1, 0.1) * width - width / 2
+    top = (y1 + y2) / 2 + rng.uniform(-0.1, 0.1) * height - height / 2
+    box = (left, top, left + width, top + height)
+    cut = pixels.transform(size, Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    light = rng.uniform(0.8, 1.15)
+    return cut.point(lambda value: min(255, int(value * light)))
 
 
 @pytest.fixture(scope="module")
