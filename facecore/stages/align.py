@@ -125,7 +125,7 @@ def _sample(images: Sequence[Image], matrices: Doubles) -> npt.NDArray[np.uint8]
     patches, moved = zip(*map(_patch, images, matrices), strict=True)
     sides = np.array([-(-max(patch.shape[:2]) // _SIDE_STEP) * _SIDE_STEP for patch in patches])
     crops = np.empty((len(patches), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-    for side in np.unique(sides):
+    for side in np.unique(sides).tolist():
         alike = np.flatnonzero(sides == side)
         crops[alike] = _sample_squares([patches[i] for i in alike], [moved[i] for i in alike], side)
     return crops
