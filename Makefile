@@ -84,3 +84,4 @@ lock: $(UV) ## Resolve requirements.in into the locked, hashed requirements.txt
 	$(COMPILE) -o requirements.txt requirements.in
 	$(COMPILE) -c requirements.txt -o requirements-ray.txt requirements-ray.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in
+	$(COMPILE) -o deploy/requirements-kubernetes.txt deploy/requirements-kubernetes.in

@@ -34,6 +34,9 @@ TEMPLATE: Floats = np.array(
 # From this many image pixels per crop pixel on, the face is reduced before it is sampled.
 _REDUCE_FROM = 2.0
 _FACES_AT_ONCE = 8
+# Patches are padded to a multiple of it. The size of what is sampled decides how positions in it
+# are rounded: it must follow from the face alone, or a crop would depend on its company.
+_SIDE_STEP = 64
 # (u, v, 1) of every pixel of a crop, row by row. Made by NumPy: an operation of torch this large
 # would start its threads at import, and a process forked after that hangs in its first one.
 _CROP_PIXELS = torch.from_numpy(
@@ -117,18 +120,27 @@ def _extent(matrices: Doubles) -> Doubles:
     return np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
 
 
-@torch.inference_mode()
 def _sample(images: Sequence[Image], matrices: Doubles) -> npt.NDArray[np.uint8]:
     """Crops `[n, 112, 112, 3]`: face `i` from `images[i]` through `matrices[i]`."""
     patches, moved = zip(*map(_patch, images, matrices), strict=True)
-    height = max(patch.shape[0] for patch in patches)
-    width = max(patch.shape[1] for patch in patches)
-    batch = torch.zeros(len(patches), height, width, 3, dtype=torch.uint8)
+    sides = np.array([-(-max(patch.shape[:2]) // _SIDE_STEP) * _SIDE_STEP for patch in patches])
+    crops = np.empty((len(patches), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    for side in np.unique(sides).tolist():
+        alike = np.flatnonzero(sides == side)
+        crops[alike] = _sample_squares([patches[i] for i in alike], [moved[i] for i in alike], side)
+    return crops
+
+
+@torch.inference_mode()
+def _sample_squares(
+    patches: Sequence[Image], matrices: Sequence[Doubles], side: int
+) -> npt.NDArray[np.uint8]:
+    """Crops of patches that are padded to `side` pixels."""
+    batch = torch.zeros(len(patches), side, side, 3, dtype=torch.uint8)
     for slot, patch in zip(batch, patches, strict=True):
         slot[: patch.shape[0], : patch.shape[1]] = torch.from_numpy(patch)
     # grid_sample counts from -1 to 1 between the centres of the outermost pixels.
-    to_unit = np.array([[2.0 / max(width - 1, 1)], [2.0 / max(height - 1, 1)]])
-    unit = np.stack(moved) * to_unit - np.array([0.0, 0.0, 1.0])
+    unit = np.stack(matrices) * (2.0 / (side - 1)) - np.array([0.0, 0.0, 1.0])
     where = _CROP_PIXELS @ torch.from_numpy(unit.astype(np.float32)).transpose(1, 2)
     grid = where.view(-1, CROP_SIZE, CROP_SIZE, 2)
     planes = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)

@@ -244,6 +244,35 @@ def test_device_tasks_find_a_worker_with_and_without_a_gpu(services, environment
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
+class Merging(yaml.SafeLoader):
+    """Reads Compose's `!reset` and `!override` as what they stand before."""
+
+
+Merging.add_multi_constructor(
+    "!", lambda loader, _, node: getattr(loader, f"construct_{node.id}")(node)
+)
+
+
+def test_a_worker_on_another_host_meets_the_stores_that_the_first_publishes(environments):
+    first, other = (
+        yaml.load((DEPLOY / f"compose.{name}.yml").read_text(), Merging)["services"]  # noqa: S506
+        for name in ("cluster", "remote-worker")
+    )
+    published = {port.rsplit(":", 1)[1] for s in first.values() for port in s["ports"]}
+    assert published == {"5432", "6379", "8333", "5000", "8080"}
+    for name, service in other.items():
+        own = environments[name]
+        assert service["environment"].keys() <= own.keys(), "an override of what nobody reads"
+        local = re.compile(r"[@/](postgres|redis|seaweedfs|mlflow|airflow-api-server)[:}]")
+        merged = own | service["environment"]
+        assert not [n for n, value in merged.items() if local.search(str(value))], name
+        assert not service["depends_on"]
+        assert service["networks"] == ["edge"]
+    for port in published:
+        text = yaml.dump(other)
+        assert port in text
+
+
 def test_data_lives_in_named_volumes(services, compose):
     for name, path in {
         "postgres": "/var/lib/postgresql",
@@ -289,13 +318,20 @@ if compose_client():
         answer = docker_compose("config", "--quiet", env_file=new_env_file)
         assert answer.returncode == 0, answer.stderr
 
-    @pytest.mark.parametrize("variant", ["external-s3", "publish-s3"])
+    @pytest.mark.parametrize("variant", ["external-s3", "publish-s3", "cluster", "remote-worker"])
     def test_docker_compose_accepts_the_variants(new_env_file, variant):
         files = ("docker-compose.yml", f"deploy/compose.{variant}.yml")
+        with new_env_file.open("a") as file:
+            file.write("CLUSTER_ADDRESS=10.0.0.1\nWORKER_ADDRESS=10.0.0.2\n")
         answer = docker_compose("config", "--format", "json", env_file=new_env_file, files=files)
         assert answer.returncode == 0, answer.stderr
         services = json.loads(answer.stdout)["services"]
-        if variant == "external-s3":
+        if variant == "cluster":
+            assert {"10.0.0.1"} == {port["host_ip"] for port in services["postgres"]["ports"]}
+        elif variant == "remote-worker":
+            assert not services["airflow-worker"].get("depends_on")
+            assert list(services["airflow-worker"]["networks"]) == ["edge"]
+        elif variant == "external-s3":
             assert "seaweedfs" not in services
             assert "seaweedfs" not in json.dumps(
                 [service.get("depends_on") for service in services.values()]

@@ -120,6 +120,19 @@ def test_order_survives_batching_and_threads():
         assert (one.pixels[:, 60, 60] == 10 * i + 10).all()
 
 
+def test_a_crop_does_not_depend_on_its_company():
+    rng = np.random.default_rng(3)
+    images = [rng.integers(0, 256, (240 + 7 * i, 320 - 5 * i, 3), np.uint8) for i in range(12)]
+    found = [
+        detections(TEMPLATE * rng.uniform(0.5, 1.9) + rng.uniform(0, 60, (1, 2)).astype("f4"))
+        for _ in images
+    ]
+    together = align(images, found)
+    for image, one, crop in zip(images, found, together, strict=True):
+        (alone,) = align([image], [one])
+        assert (alone.pixels == crop.pixels).all()
+
+
 def test_wrong_calls():
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ShapeError, match="one per image"):
