@@ -81,4 +81,5 @@ bench: install-dev ## Measure side by side with others what fits into minutes (d
 .PHONY: lock
 lock: $(UV) ## Resolve requirements.in into the locked, hashed requirements.txt
 	$(COMPILE) -o requirements.txt requirements.in
+	$(COMPILE) -c requirements.txt -o requirements-ray.txt requirements-ray.in
 	$(COMPILE) -o requirements-dev.txt requirements-dev.in
