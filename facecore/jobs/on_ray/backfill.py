@@ -124,7 +124,7 @@ class _BackFill:
             FacecoreError: another pass would not help.
         """
         settings = self._stores.settings
-        layout = cluster.layout(ray, settings.ray, settings.extract)
+        layout = cluster.layout(ray.nodes(), settings.ray, settings.extract)
         chosen = champions(self._stores)
         logger.info("pass on %d nodes: %s", len(layout.nodes), layout)
         with self._stores.catalog.transaction() as tx:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -111,14 +111,19 @@ def connected(address: str) -> Iterator[Any]:
             yield ray
 
 
-def layout(ray: Any, settings: RaySettings, extract: ExtractSettings) -> Layout:
+def layout(
+    nodes: Sequence[Mapping[str, Any]], settings: RaySettings, extract: ExtractSettings
+) -> Layout:
     """How extraction is spread over the nodes that are there.
+
+    Args:
+        nodes: as `ray.nodes()` lists them.
 
     Raises:
         DeviceUnavailable: GPUs were asked for and no node has one.
         ConfigError: no node has what an actor needs, or nothing is left for reading.
     """
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    alive = [node for node in nodes if node["Alive"]]
     cores = [int(node["Resources"].get("CPU", 0)) for node in alive]
     gpus = [int(node["Resources"].get("GPU", 0)) for node in alive]
     ids = frozenset(node["NodeID"] for node in alive)

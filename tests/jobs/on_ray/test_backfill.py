@@ -25,7 +25,7 @@ from tests.jobs.on_ray.conftest import Cluster
 
 FACECORE = str(Path(sys.executable).with_name("facecore"))
 LANES = 2  # of both engines: how many pictures may be computed together depends on it
-NOISY = 360
+NOISY = 240
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
