@@ -20,12 +20,11 @@ from typing import Any
 from facecore.errors import FacecoreError, ModelsChanged, PlatformError, StoreError, UsageError
 from facecore.jobs import extract
 from facecore.jobs.champions import Champions, champions, network_of
-from facecore.jobs.extract import limits_of
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.on_ray import cluster, pipeline
 from facecore.jobs.on_ray.cluster import Layout
 from facecore.jobs.on_ray.rows import Note
-from facecore.jobs.on_ray.steps import DAG_ID, Work
+from facecore.jobs.on_ray.work import DAG_ID, Work
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import backfill, shards
 from facecore.stores.registry import WEIGHTS
@@ -245,7 +244,7 @@ def _work(stores: Stores, chosen: Champions, layout: Layout) -> Work:
         digests=(chosen.detector.weights_sha256, chosen.embedder.weights_sha256),
         extract=actors.model_dump_json(),
         least_px=0 if in_full else max(settings.detect_sides_px),
-        limits=limits_of(stores),
+        limits=(stores.settings.ingest.max_bytes, stores.settings.ingest.max_pixels),
     )
 
 

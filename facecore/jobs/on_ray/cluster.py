@@ -211,8 +211,7 @@ def _local(folder: Path) -> dict[str, Any]:
         "num_cpus": usable_cores() + 1,
         "object_store_memory": _LOCAL_STORE_BYTES,
         "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
-        "_temp_dir": str(folder),
+        "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody; what is above stays closed
         # Where the settings are; what they are stays in that file and this environment.
         "runtime_env": {"env_vars": {"FACECORE_HOME": str(home_dir())}},
     }

@@ -2,7 +2,8 @@
 
 The actor is what the command talks to: it is fed with shards, and says what became of them. It
 runs on the cluster so that `ray://` addresses work like others and so that a pipeline can be
-ended from outside: all its tasks and actors end with it.
+ended from outside: all its tasks and actors end with it. It imports no torch, and its memory is
+small; the steps are imported where they run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from facecore.jobs.on_ray.cluster import Layout, on_head
 from facecore.jobs.on_ray.rows import Note, Row, note_of, to_row
-from facecore.jobs.on_ray.steps import Extraction, Work, read_shard, write_shard
+from facecore.jobs.on_ray.work import Work
 
 _POLL_S = 0.2
 # Decoded shards an actor has in hand: those it computes and one that is on its way to it.
@@ -25,12 +26,38 @@ _SHARDS_AT_ONCE = {"cpu": 1, "cuda": 3}
 _RESTARTS = 2  # of an actor whose process ended, though its node is there
 
 
+def read_shard(row: Row, work: Work) -> Row:
+    """See `steps.read_shard`."""
+    from facecore.jobs.on_ray import steps
+
+    return steps.read_shard(row, work)
+
+
+class Extraction:
+    """See `steps.Extraction`."""
+
+    def __init__(self, work: Work, weights: tuple[bytes, bytes]) -> None:
+        from facecore.jobs.on_ray import steps
+
+        self._extraction = steps.Extraction(work, weights)
+
+    def __call__(self, row: Row) -> Row:
+        return self._extraction(row)
+
+
+def write_shard(row: Row, work: Work) -> Row:
+    """See `steps.write_shard`."""
+    from facecore.jobs.on_ray import steps
+
+    return steps.write_shard(row, work)
+
+
 def start(ray: Any, work: Work, weights: tuple[bytes, bytes], layout: Layout) -> Any:
     """The handle of a `Pipeline` on the cluster."""
     remote = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=0, resources=on_head(ray))(
         Pipeline
     )
-    return remote.remote(work, weights, layout)
+    return remote.remote(work, ray.put(weights), layout)
 
 
 class Pipeline:

@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -21,16 +21,9 @@ from typing import TYPE_CHECKING, Any
 from facecore.errors import CatalogBusy, ConfigError, FacecoreError, ImageRejected
 from facecore.jobs.extract import fetcher, keep
 from facecore.jobs.lineage import RunContext, marked_when_failed, recorded
-from facecore.jobs.on_ray.rows import (
-    Note,
-    Row,
-    decoded_of,
-    decoded_row,
-    extracted_of,
-    extracted_row,
-    note_of,
-    to_row,
-)
+from facecore.jobs.on_ray.contents import decoded_of, decoded_row, extracted_of, extracted_row
+from facecore.jobs.on_ray.rows import Note, Row, note_of, to_row
+from facecore.jobs.on_ray.work import DAG_ID, Work
 from facecore.jobs.quarantine import remove_originals
 from facecore.jobs.stores import Stores
 from facecore.pipeline.decoded import Decoded, decode_file
@@ -41,30 +34,6 @@ from facecore.types import ImageRef
 
 if TYPE_CHECKING:
     from facecore.pipeline.extract import FaceExtractor
-
-DAG_ID = "ray"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What every step is told. Plain values, none of them secret.
-
-    Attributes:
-        models: ids of detector and embedder in the catalogue.
-        names: task → "name/version", for lineage.
-        networks: names of their networks; `digests`: SHA-256 of their weights.
-        extract: `ExtractSettings` of the actors, as JSON.
-        least_px: how far pictures may be reduced, see `pipeline.decoded`; 0: not at all.
-        limits: what is decoded at all.
-    """
-
-    models: tuple[int, int]
-    names: dict[str, str]
-    networks: tuple[str, str]
-    digests: tuple[str, str]
-    extract: str
-    least_px: int
-    limits: Limits
 
 
 def read_shard(row: Row, work: Work) -> Row:
@@ -100,9 +69,10 @@ class Extraction:
     def _extract(self, note: Note, row: Row) -> Row:
         from facecore.pipeline.stream import stream
 
-        items = ((key, _at_hand(one)) for key, one in decoded_of(row, self._work.limits))
+        limits = Limits(*self._work.limits)
+        items = ((key, _at_hand(one)) for key, one in decoded_of(row, limits))
         # One thread hands over what is there already; the others of a stream wait for networks.
-        results = list(stream(items, self._extractor, self._work.limits, workers=1))
+        results = list(stream(items, self._extractor, limits, workers=1))
         return extracted_row(_origin(note), results, self._extractor.contract)
 
 
@@ -139,7 +109,7 @@ def _read(stores: Stores, work: Work, note: Note) -> Row:
 
 def _decode_all(stores: Stores, refs: list[ImageRef], work: Work) -> list[tuple[Decoded, bytes]]:
     """Fetched side by side, because that is waiting; decoded one by one, on the core given."""
-    core = Lock()
+    core, limits = Lock(), Limits(*work.limits)
 
     def decoded(ref: ImageRef) -> tuple[Decoded, bytes]:
         try:
@@ -147,7 +117,7 @@ def _decode_all(stores: Stores, refs: list[ImageRef], work: Work) -> list[tuple[
         except ImageRejected as rejected:
             return Decoded(rejected, 0, 0), b""
         with core:
-            one = decode_file(data, work.limits, work.least_px)
+            one = decode_file(data, limits, work.least_px)
         if isinstance(one.picture, Picture) and one.picture.whole is not None:
             # What decodes it in full is made again where it is needed, from the file.
             return replace(one, picture=replace(one.picture, whole=None)), data

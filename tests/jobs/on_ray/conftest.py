@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 RAY = str(Path(sys.executable).with_name("ray"))
+STARTED = "This command will now block forever"
 
 
 class Cluster:
@@ -45,7 +46,7 @@ class Cluster:
         """The first node; it has no core, so that nothing is computed on it."""
         self._run(
             "--head", f"--port={self._port}", f"--ray-client-server-port={self._client_port}",
-            "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self.folder}",
+            "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}",
         )  # fmt: skip
         _wait_for(self._client_port)
 
@@ -72,12 +73,22 @@ class Cluster:
         return "\n".join(path.read_text("utf-8", errors="replace") for path in files)
 
     def _run(self, *options: str) -> None:
-        log = (self.folder / f"node-{len(self._nodes)}.log").open("wb")
+        """Start a node and wait until it is there. Ray gives it 30 s, too little on a busy
+        machine, so it is started again where it gave up."""
         command = [RAY, "start", *options, "--node-ip-address=127.0.0.1", "--block"]
         command += [f"--object-store-memory={200 * 2**20}"]
-        self._nodes.append(
-            subprocess.Popen(command, env=self._env, stdout=log, stderr=subprocess.STDOUT)
-        )
+        for attempt in range(5):
+            path = self.folder / f"node-{len(self._nodes)}-{attempt}.log"
+            with path.open("wb") as log:
+                node = subprocess.Popen(
+                    command, env=self._env, stdout=log, stderr=subprocess.STDOUT
+                )
+            while node.poll() is None and STARTED not in path.read_text("utf-8"):
+                time.sleep(0.2)
+            if node.poll() is None:
+                self._nodes.append(node)
+                return
+        pytest.fail(f"a node did not start:\n{path.read_text('utf-8')}")
 
 
 @pytest.fixture

@@ -104,8 +104,8 @@ def catalogued(stores: Stores) -> tuple[list[tuple[Any, ...]], list[tuple[Any, .
     )
     faces = rows(
         stores,
-        "SELECT sha256, ordinal, box, landmarks, score, quality::text, vector::text, m.name, "
-        "crop_key, crop_index FROM face JOIN image ON image.id = image_id "
+        "SELECT image.sha256, ordinal, box, landmarks, face.score, face.quality::text, "
+        "vector::text, m.name, crop_key, crop_index FROM face JOIN image ON image.id = image_id "
         "JOIN embedding ON face_id = face.id JOIN model_version m ON m.id = model_version_id "
         "ORDER BY sha256, ordinal",
     )

@@ -36,13 +36,13 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_ray_is_imported_by_its_engine_only() -> None:
-    done = call(
-        "import sys, facecore.cli, facecore.jobs.extract, facecore.jobs.on_ray.backfill\n"
-        "sys.exit('ray' in sys.modules)",
-        Path.cwd(),
-    )
-    assert done.returncode == 0, done.stderr
+def test_ray_is_imported_by_its_engine_only_and_torch_where_it_computes(tmp_path: Path) -> None:
+    for modules, absent in (
+        ("facecore.cli, facecore.jobs.extract, facecore.jobs.on_ray.backfill", "ray"),
+        ("facecore.jobs.on_ray.pipeline", "torch"),
+    ):
+        done = call(f"import sys, {modules}; sys.exit({absent!r} in sys.modules)", tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("address", ["", "head", "http://head:1", "ray://head", "head:0", "a b:1"])

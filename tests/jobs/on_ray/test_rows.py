@@ -9,15 +9,8 @@ import pytest
 from PIL import Image
 
 from facecore.errors import ImageRejected
-from facecore.jobs.on_ray.rows import (
-    decoded_of,
-    decoded_row,
-    extracted_of,
-    extracted_row,
-    from_row,
-    note_of,
-    to_row,
-)
+from facecore.jobs.on_ray.contents import decoded_of, decoded_row, extracted_of, extracted_row
+from facecore.jobs.on_ray.rows import from_row, note_of, to_row
 from facecore.pipeline.decoded import Decoded, decode_file
 from facecore.pipeline.extract import ExtractedImage, Picture
 from facecore.stages.decode import Limits, decode
