@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from facecore.config import Settings
+from tests.jobs.on_ray.parity import LANES
+
 RAY = str(Path(sys.executable).with_name("ray"))
 STARTED = "This command will now block forever"
 
@@ -113,3 +116,26 @@ def _wait_for(port: int) -> None:
                 return
         time.sleep(0.2)
     pytest.fail("the Ray cluster did not start")
+
+
+@pytest.fixture
+def environment(job_settings: Settings) -> dict[str, str]:
+    """The settings of these stores as environment variables, as a node or a command gets them."""
+    database, s3, mlflow = job_settings.database, job_settings.s3, job_settings.mlflow
+    return {
+        "FACECORE_HOME": str(job_settings.home),
+        "FACECORE_DATABASE__HOST": database.host,
+        "FACECORE_DATABASE__PORT": str(database.port),
+        "FACECORE_DATABASE__NAME": database.name,
+        "FACECORE_DATABASE__USER": database.user,
+        "FACECORE_DATABASE__PASSWORD": database.password.get_secret_value(),
+        "FACECORE_S3__ENDPOINT": s3.endpoint,
+        "FACECORE_S3__ACCESS_KEY": s3.access_key,
+        "FACECORE_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        "FACECORE_S3__BUCKET_PREFIX": s3.bucket_prefix,
+        "FACECORE_MLFLOW__TRACKING_URI": mlflow.tracking_uri,
+        "FACECORE_MLFLOW__USERNAME": mlflow.username,
+        "FACECORE_MLFLOW__PASSWORD": mlflow.password.get_secret_value(),
+        "FACECORE_INGEST__SHARD_SIZE": str(job_settings.ingest.shard_size),
+        "FACECORE_RAY__CPUS_PER_ACTOR": str(LANES),
+    }
