@@ -13,7 +13,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,11 +43,12 @@ _PAUSES_S = (15.0, 60.0, 240.0)
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
 class _Ended(Exception):
     """A pass ended before everything was done; another one may get further."""
 
-    error: FacecoreError
+    def __init__(self, error: FacecoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def extract_everything(
@@ -123,12 +123,12 @@ class _BackFill:
             FacecoreError: another pass would not help.
         """
         settings = self._stores.settings
-        layout = cluster.layout(ray.nodes(), settings.ray, settings.extract)
         chosen = champions(self._stores)
-        logger.info("pass on %d nodes: %s", len(layout.nodes), layout)
-        with self._stores.catalog.transaction() as tx:
-            left = backfill.open_shards(tx, _RUNS)
         try:
+            layout = cluster.layout(ray.nodes(), settings.ray, settings.extract)
+            logger.info("pass on %d nodes: %s", len(layout.nodes), layout)
+            with self._stores.catalog.transaction() as tx:
+                left = backfill.open_shards(tx, _RUNS)
             handle = pipeline.start(
                 ray, _work(self._stores, chosen, layout), _weights(self._stores, chosen), layout
             )
@@ -136,7 +136,7 @@ class _BackFill:
                 _Pass(ray, handle, layout, left, self._plan, self._finished).to_the_end()
             finally:
                 ray.kill(handle)
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayError, ConnectionError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise _Ended(
                 PlatformError(
