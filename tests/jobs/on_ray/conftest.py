@@ -36,6 +36,8 @@ class Cluster:
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
+            # On a busy machine importing Ray takes longer than it allows itself.
+            "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",
         }
         self._env = {**os.environ, **env, **self.access, "OMP_NUM_THREADS": "1"}
         self._nodes: list[subprocess.Popen[bytes]] = []

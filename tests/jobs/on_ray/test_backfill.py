@@ -19,7 +19,7 @@ from tests.jobs.on_ray.conftest import Cluster
 from tests.jobs.on_ray.parity import by_local_engine, catalogued, deliver, emptied, rows
 
 FACECORE = str(Path(sys.executable).with_name("facecore"))
-NOISY = 240
+NOISY = 160
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
