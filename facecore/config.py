@@ -140,6 +140,16 @@ class ExtractSettings(BaseModel):
     batch_crops: int = Field(default=64, ge=1)
 
 
+class RaySettings(BaseModel):
+    """Extraction on a Ray cluster: `facecore extract --engine ray`."""
+
+    address: str = Field(default="local", description="local, auto, host:port or ray://host:port")
+    actors: int = Field(default=0, ge=0, description="holders of the networks; 0: what fits")
+    cpus_per_actor: int = Field(
+        default=2, ge=1, description="cores of an actor on a cluster without GPUs"
+    )
+
+
 class IdentifySettings(BaseModel):
     """Probe → person. The threshold itself belongs to the model version."""
 
@@ -262,6 +272,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     gate: GateSettings = GateSettings()
     extract: ExtractSettings = ExtractSettings()
+    ray: RaySettings = RaySettings()
     identify: IdentifySettings = IdentifySettings()
     search: SearchSettings = SearchSettings()
     cluster: ClusterSettings = ClusterSettings()

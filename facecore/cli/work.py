@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from facecore.cli.output import print_counts, print_json, progress
 from facecore.cli.platform import Json
+from facecore.errors import UsageError
 from facecore.jobs.lineage import command_context
 
 
@@ -72,8 +74,29 @@ def validate(
     _tell("Validated", counts, json)
 
 
-def extract(json: Json = False) -> None:
+class Engine(StrEnum):
+    """What `extract` runs on."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def extract(
+    engine: Annotated[
+        Engine, typer.Option(help="local: this process. ray: everything there is, on a cluster.")
+    ] = Engine.LOCAL,
+    ray_address: Annotated[
+        str,
+        typer.Option(help="local, auto, host:port or ray://host:port; else FACECORE_RAY__ADDRESS."),
+    ] = "",
+    json: Json = False,
+) -> None:
     """Find, align and embed the faces of accepted images."""
+    if engine is Engine.RAY:
+        _extract_on_ray(ray_address, json)
+        return
+    if ray_address:
+        raise UsageError("--ray-address is for --engine ray.")
     from facecore.jobs import extract as job
 
     context = command_context("extract")
@@ -83,6 +106,14 @@ def extract(json: Json = False) -> None:
             advance(done, len(shard_ids))
             job.extract_shard(context, shard_id)
     _tell("Extracted", job.summarise(shard_ids), json)
+
+
+def _extract_on_ray(address: str, json: bool) -> None:
+    from facecore.jobs.on_ray.backfill import extract_everything
+
+    with progress("shards") as advance:
+        counts = extract_everything(address, on_progress=advance)
+    _tell("Extracted", counts, json)
 
 
 def identify(json: Json = False) -> None:

@@ -127,16 +127,22 @@ def extractor_of(
     stores: Stores, detector: ModelVersionInfo, embedder: ModelVersionInfo
 ) -> FaceExtractor:
     """The extractor of two registered versions, in use or not. Raises as `extractor` does."""
-    return _load(
+    return load(
         stores.registry.download(detector) / WEIGHTS,
         detector.weights_sha256,
-        str(detector.contract["model"]),
+        network_of(detector),
         stores.registry.download(embedder) / WEIGHTS,
         embedder.weights_sha256,
-        str(embedder.contract["embedding"]["embedder"]),
+        network_of(embedder),
         stores.settings.extract.model_dump_json(),
         stores.settings.cache / _GRAPHS,
     )
+
+
+def network_of(version: ModelVersionInfo) -> str:
+    """The registered name of a detector's or embedder's network, such as yunet or sface."""
+    embedding = version.contract.get("embedding")
+    return str(version.contract["model"] if embedding is None else embedding["embedder"])
 
 
 def default_extractor(stores: Stores) -> FaceExtractor:
@@ -150,7 +156,7 @@ def default_extractor(stores: Stores) -> FaceExtractor:
 
     where = (stores.settings.cache, stores.settings.model_dir)
     detector, embedder = prepare(DETECTOR, *where), prepare(EMBEDDER, *where)
-    return _load(
+    return load(
         detector.path,
         detector.sha256,
         DETECTOR,
@@ -164,7 +170,7 @@ def default_extractor(stores: Stores) -> FaceExtractor:
 
 # Two: the pair in use, and the one that is being promoted beside it.
 @lru_cache(maxsize=2)
-def _load(
+def load(
     detector: Path,
     detector_sha256: str,
     detector_name: str,
@@ -174,6 +180,12 @@ def _load(
     settings: str,
     graphs: Path,
 ) -> FaceExtractor:
+    """The extractor of two weights files, kept for the next call.
+
+    Args:
+        detector, embedder: the files; with what they must hash to and their networks' names.
+        settings: `ExtractSettings` as JSON.
+    """
     from facecore.pipeline.load import load_extractor
 
     options: dict[str, Any] = ExtractSettings.model_validate_json(settings).model_dump()

@@ -11,7 +11,7 @@ import numpy as np
 
 from facecore.errors import ImageRejected, ObjectMissing
 from facecore.jobs import crops
-from facecore.jobs.champions import Champions, champions, extractor, while_models_change
+from facecore.jobs.champions import champions, extractor, while_models_change
 from facecore.jobs.lineage import Run, RunContext, attempt, recorded
 from facecore.jobs.quarantine import quarantine, remove_originals
 from facecore.jobs.stores import Stores
@@ -30,15 +30,27 @@ _JUDGED_AT_ONCE = 256  # faces; their intermediate values take 24 KB each
 
 
 def plan(
-    context: RunContext, max_shards: int | None = None, stores: Stores | None = None
+    context: RunContext,
+    max_shards: int | None = None,
+    stores: Stores | None = None,
+    *,
+    max_pixels: int | None = None,
 ) -> list[int]:
-    """Put accepted images that nobody extracts into shards; returns the shards' ids."""
+    """Put accepted images that nobody extracts into shards; returns the shards' ids.
+
+    Args:
+        max_pixels: most of a shard's pictures together, where a shard is decoded at once.
+    """
     stores = stores or Stores()
     limits = stores.settings.ingest
     with recorded(stores.catalog, context, "extract.plan", {"max_shards": max_shards}) as run:
         with stores.catalog.transaction() as tx:
             shard_ids = shards.plan_extraction(
-                tx, context.dag_run_id, limits.shard_size, max_shards or limits.max_shards
+                tx,
+                context.dag_run_id,
+                limits.shard_size,
+                max_shards or limits.max_shards,
+                max_pixels=max_pixels,
             )
         run.counts = {"shards": len(shard_ids)}
         return shard_ids
@@ -135,41 +147,64 @@ def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> list[s
     chosen = champions(stores)
     run.models = chosen.names
     refs = shards.images_of(tx, shard_id)
-    extracted, rejected, found = _stream(stores, tx, chosen, shard_id, refs)
-    active.require(tx, *chosen.ids)
-    images.mark_extracted(tx, extracted)
-    coverage.cover(tx, chosen.ids, extracted)
-    keys = {ref.id: ref.key for ref in refs if ref.id in rejected}
-    quarantine(stores, tx, keys, rejected)
-    run.counts = {"images": len(extracted), "faces": found, "images_rejected": len(rejected)}
-    return list(keys.values())
-
-
-def _stream(
-    stores: Stores, tx: Transaction, chosen: Champions, shard_id: int, refs: Iterable[ImageRef]
-) -> tuple[list[int], dict[int, list[dict[str, Any]]], int]:
-    limits = stores.settings.ingest
-    extracted: list[int] = []
-    rejected: dict[int, list[dict[str, Any]]] = {}
-    found = packs = 0
-    pack = Pack(f"{shard_id}-{packs}.safetensors")
     results = stream(
         ((ref.id, fetcher(stores, ref)) for ref in refs),
         extractor(stores, chosen),
-        limits=Limits(limits.max_bytes, limits.max_pixels),
+        limits=limits_of(stores),
     )
+    run.counts, rejected = keep(stores, tx, chosen.ids, shard_id, refs, results)
+    return rejected
+
+
+def keep(
+    stores: Stores,
+    tx: Transaction,
+    models: tuple[int, int],
+    shard_id: int,
+    refs: Sequence[ImageRef],
+    results: Iterable[tuple[int, ExtractedImage | ImageRejected]],
+) -> tuple[dict[str, int], list[str]]:
+    """Write what was found in a claimed shard's images, in its transaction.
+
+    Args:
+        models: ids of the detector and embedder that found it.
+        refs: all of the shard's images; `results` has one result for each, by id.
+
+    Returns:
+        Counts, and the keys of images that went into the quarantine: `remove_originals` is to be
+        called with them after the transaction.
+
+    Raises:
+        ModelsChanged: another pair is in use by now; nothing of this transaction may stay.
+    """
+    extracted: list[int] = []
+    rejected: dict[int, list[dict[str, Any]]] = {}
+    detector_id, embedder_id = models
+    found = packs = 0
+    pack = Pack(f"{shard_id}-{packs}.safetensors")
     for image_id, result in results:
         if isinstance(result, ImageRejected):
             rejected[image_id] = [{"code": result.reason, "detail": str(result)}]
             continue
         extracted.append(image_id)
-        pack.add(image_id, result, chosen.detector_row.id, shard_id)
+        pack.add(image_id, result, detector_id, shard_id)
         if len(pack.rows) >= crops.FACES_PER_PACK:
-            found += len(pack.write(stores, tx, chosen.embedder_row.id))
+            found += len(pack.write(stores, tx, embedder_id))
             packs += 1
             pack = Pack(f"{shard_id}-{packs}.safetensors")
-    found += len(pack.write(stores, tx, chosen.embedder_row.id))
-    return extracted, rejected, found
+    found += len(pack.write(stores, tx, embedder_id))
+    active.require(tx, *models)
+    images.mark_extracted(tx, extracted)
+    coverage.cover(tx, models, extracted)
+    keys = {ref.id: ref.key for ref in refs if ref.id in rejected}
+    quarantine(stores, tx, keys, rejected)
+    counts = {"images": len(extracted), "faces": found, "images_rejected": len(rejected)}
+    return counts, list(keys.values())
+
+
+def limits_of(stores: Stores) -> Limits:
+    """What is decoded at all, by the settings."""
+    return Limits(stores.settings.ingest.max_bytes, stores.settings.ingest.max_pixels)
 
 
 def fetcher(stores: Stores, ref: ImageRef) -> Callable[[], bytes]:

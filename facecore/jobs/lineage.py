@@ -124,6 +124,13 @@ def command_context(command: str) -> RunContext:
 def attempt(catalog: Catalog, shard_id: int) -> Iterator[None]:
     """One try at a shard: counted when it begins, marked failed when it raises."""
     shards.note_attempt(catalog, shard_id)
+    with marked_when_failed(catalog, shard_id):
+        yield
+
+
+@contextmanager
+def marked_when_failed(catalog: Catalog, shard_id: int) -> Iterator[None]:
+    """A part of a try at a shard, which is marked failed when it raises."""
     try:
         yield
     except FacecoreError as error:

@@ -25,6 +25,7 @@ from typing import TypeVar
 import torch
 
 from facecore.errors import ImageRejected
+from facecore.pipeline.decoded import Decoded, decode_for_search
 from facecore.pipeline.extract import ExtractedImage, FaceExtractor, Picture
 from facecore.pipeline.isolate import extract_each
 from facecore.pipeline.window import Group, Window
@@ -33,7 +34,8 @@ from facecore.stages.decode_on_device import decode_mixed, nvjpeg_share
 from facecore.stages.workers import compute_in_this_thread
 
 Key = TypeVar("Key")
-Fetch = Callable[[], bytes]
+Fetch = Callable[[], bytes] | Callable[[], Decoded]
+Content = Encoded | Picture | ImageRejected
 Outcome = ExtractedImage | ImageRejected
 
 # Images of a group, by device: on a CPU enough for full batches of crops, on a GPU enough to
@@ -57,8 +59,9 @@ def stream(
     """Fetch, decode and extract; yields one `(key, result)` per item, in order.
 
     Args:
-        items: keys with a callable that returns the file's bytes; it runs in another thread.
-            The iterable itself is advanced by one thread at a time, lazily.
+        items: keys with a callable that returns the file's bytes, or what was decoded from them
+            elsewhere; it runs in another thread. The iterable itself is advanced by one thread
+            at a time, lazily.
         limits: what is decoded at all; see `stages.decode`.
         batch_images: images a lane takes at once, fewer when they are large; 0 for what suits
             the device.
@@ -81,7 +84,7 @@ def stream(
     device = extractor.workers.device
     lanes = extractor.workers.threads if device.type == "cpu" else _LANES_ON_GPU
     group = batch_images or _GROUP_IMAGES[device.type]
-    window: Window[Key, Fetch, Encoded | ImageRejected, Outcome] = Window(
+    window: Window[Key, Fetch, Content, Outcome] = Window(
         items,
         group_items=group,
         group_pixels=(max_pixels_waiting or _PIXELS_WAITING[device.type]) // lanes,
@@ -108,24 +111,30 @@ def _thread(name: str, run: Callable[..., None], *arguments: object) -> threadin
     return threading.Thread(target=run, args=arguments, name=f"facecore-{name}", daemon=True)
 
 
-def _fetch(window: Window[Key, Fetch, Encoded | ImageRejected, Outcome], limits: Limits) -> None:
+def _fetch(window: Window[Key, Fetch, Content, Outcome], limits: Limits) -> None:
     while (turn := window.next_item()) is not None:
         number, key, fetch = turn
         try:
-            encoded = read(fetch(), limits)
+            fetched = fetch()
+            content = fetched if isinstance(fetched, Decoded) else read(fetched, limits)
         except ImageRejected as rejected:
             window.arrived(number, key, rejected, 0, 0)
         except BaseException as error:  # raised again in the caller's thread
             window.failed(number, error)
             return
         else:
-            header = encoded.header
-            window.arrived(number, key, encoded, len(encoded.data), header.width * header.height)
+            window.arrived(number, key, *_measured(content))
 
 
-def _lane(
-    window: Window[Key, Fetch, Encoded | ImageRejected, Outcome], extractor: FaceExtractor
-) -> None:
+def _measured(content: Decoded | Encoded) -> tuple[Content, int, int]:
+    """What is to be extracted, its bytes and its pixels."""
+    if isinstance(content, Decoded):
+        return content.picture, content.bytes, content.pixels
+    header = content.header
+    return content, len(content.data), header.width * header.height
+
+
+def _lane(window: Window[Key, Fetch, Content, Outcome], extractor: FaceExtractor) -> None:
     device = extractor.workers.device
     if device.type == "cpu":
         compute_in_this_thread()
@@ -144,9 +153,7 @@ def _own_stream(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
-def _extract(
-    group: Group[Key, Encoded | ImageRejected], extractor: FaceExtractor
-) -> list[tuple[Key, Outcome]]:
+def _extract(group: Group[Key, Content], extractor: FaceExtractor) -> list[tuple[Key, Outcome]]:
     contents = [content for _, content in group.items]
     pictures = _decode(contents, extractor)
     usable = [picture for picture in pictures if isinstance(picture, Picture)]
@@ -157,10 +164,8 @@ def _extract(
     ]
 
 
-def _decode(
-    contents: list[Encoded | ImageRejected], extractor: FaceExtractor
-) -> list[Picture | ImageRejected]:
-    """Decode a group; what cannot be decoded is rejected by itself."""
+def _decode(contents: list[Content], extractor: FaceExtractor) -> list[Picture | ImageRejected]:
+    """Decode what is not decoded in a group; what cannot be decoded is rejected by itself."""
     if extractor.on_device is None:
         return [_picture(content, extractor.searched_px) for content in contents]
     encoded = [content for content in contents if isinstance(content, Encoded)]
@@ -170,17 +175,14 @@ def _decode(
     pictures: list[Picture | ImageRejected] = []
     for content in contents:
         own = next(decoded) if isinstance(content, Encoded) else content
-        pictures.append(own if isinstance(own, ImageRejected) else Picture.of(own))
+        pictures.append(own if isinstance(own, ImageRejected | Picture) else Picture.of(own))
     return pictures
 
 
-def _picture(content: Encoded | ImageRejected, least_px: int) -> Picture | ImageRejected:
-    if isinstance(content, ImageRejected):
+def _picture(content: Content, least_px: int) -> Picture | ImageRejected:
+    if not isinstance(content, Encoded):
         return content
     try:
-        pixels = content.decode_reduced(least_px)
+        return decode_for_search(content, least_px)
     except ImageRejected as rejected:
         return rejected
-    reduced = content.reduction(least_px) > 1
-    size = content.header.width, content.header.height
-    return Picture(pixels, *size, whole=content.decode if reduced else None)

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 from facecore.errors import ImageRejected, ObjectStoreUnavailable
+from facecore.pipeline.decoded import decode_file
 from facecore.pipeline.extract import ExtractedImage, Picture
 from facecore.pipeline.stream import stream
 from facecore.stages.align import align
@@ -316,3 +317,28 @@ def test_a_large_jpeg_is_searched_reduced_and_cropped_from_enough_pixels(extract
             crops = align([encoded.decode()], [found.detections])[0]
             again = extractor.embedder.embed(crops).vectors
             assert float((found.embeddings.vectors * again).sum()) >= 0.98
+
+
+def test_pictures_decoded_elsewhere_give_the_same_bits(extractor, files):
+    large = io.BytesIO()
+    with PIL.Image.open(io.BytesIO(files[0])) as picture:
+        face = picture.convert("RGB").resize((2700, 2700 * picture.height // picture.width))
+    face.save(large, "JPEG")
+    contents = [*files, b"no picture", large.getvalue(), files[1][:-2000], *files]
+    limits = Limits()
+
+    def elsewhere(data):
+        return decode_file(data, limits, extractor.searched_px)
+
+    here = list(stream(((i, lambda d=d: d) for i, d in enumerate(contents)), extractor))
+    apart = list(stream(((i, lambda d=d: elsewhere(d)) for i, d in enumerate(contents)), extractor))
+    assert [key for key, _ in apart] == list(range(len(contents)))
+    for (_, one), (_, other) in zip(here, apart, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, ImageRejected):
+            assert one.reason == other.reason
+            continue
+        assert (one.width, one.height) == (other.width, other.height)
+        assert one.embeddings.vectors.tobytes() == other.embeddings.vectors.tobytes()
+        assert one.detections.boxes.tobytes() == other.detections.boxes.tobytes()
+        assert one.crops.pixels.tobytes() == other.crops.pixels.tobytes()

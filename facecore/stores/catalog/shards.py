@@ -86,8 +86,11 @@ def plan_extraction(
     max_shards: int,
     *,
     stale_after_s: float = 6 * 3600.0,
+    max_pixels: int | None = None,
 ) -> list[int]:
     """Put accepted images that nobody extracts into shards; returns the ids in order.
+
+    With `max_pixels` the pictures of a shard have no more together, unless it is a single one.
 
     Taken are images without a shard, and images whose shard failed for good or was left
     unfinished for `stale_after_s` without a worker holding it. An image belongs to one shard at
@@ -112,20 +115,37 @@ def plan_extraction(
         )
         abandoned = [shard_id for (shard_id,) in cursor.fetchall()]
         cursor.execute(
-            "(SELECT id FROM image WHERE status = 'accepted' AND extract_shard_id = ANY(%s) "
+            "(SELECT id, width::bigint * height FROM image "
+            " WHERE status = 'accepted' AND extract_shard_id = ANY(%s) "
             " ORDER BY id LIMIT %s) UNION ALL "
-            "(SELECT id FROM image WHERE status = 'accepted' AND extract_shard_id IS NULL "
+            "(SELECT id, width::bigint * height FROM image "
+            " WHERE status = 'accepted' AND extract_shard_id IS NULL "
             " ORDER BY id LIMIT %s) LIMIT %s",
             [abandoned, limit, limit, limit],
         )
-        image_ids = [image_id for (image_id,) in cursor.fetchall()]
-        members = [image_ids[i : i + shard_size] for i in range(0, len(image_ids), shard_size)]
+        members = _cut(cursor.fetchall(), shard_size, max_pixels)
         shard_ids = _insert(tx, "extract", dag_run_id, members)
         for shard_id, ids in zip(shard_ids, members, strict=True):
             cursor.execute(
                 "UPDATE image SET extract_shard_id = %s WHERE id = ANY(%s)", [shard_id, ids]
             )
     return shard_ids
+
+
+def _cut(
+    images: Sequence[tuple[int, int | None]], most: int, max_pixels: int | None
+) -> list[list[int]]:
+    """Consecutive image ids, at most so many and so many pixels together."""
+    members: list[list[int]] = []
+    pixels = 0
+    for image_id, size in images:
+        pixels += size or 0
+        full = max_pixels is not None and pixels > max_pixels
+        if not members or full or len(members[-1]) == most:
+            members.append([])
+            pixels = size or 0
+        members[-1].append(image_id)
+    return members
 
 
 def claim(tx: Transaction, shard_id: int) -> Shard | None:

@@ -330,3 +330,12 @@ def test_images_that_wait_for_the_gate_are_found_by_shard(catalog, make):
         assert images.shards_to_validate(tx) == [first, second]
         images.set_gate_result(tx, [a], {})
         assert images.shards_to_validate(tx) == [second]
+
+
+def test_shards_are_cut_by_pixels_too(catalog, make):
+    with catalog.transaction() as tx:
+        ids = make.images(tx, *"abc", accepted=True, width=1000, height=1000)
+        ids += make.images(tx, "large", accepted=True, width=9000, height=1000)
+        ids += make.images(tx, *"de", accepted=True, width=1000, height=1000)
+    planned = _extract(catalog, "run-1", size=2, max_pixels=3_000_000)
+    assert [_to_do(catalog, i) for i in planned] == [ids[:2], ids[2:3], ids[3:4], ids[4:]]
