@@ -98,7 +98,7 @@ class EmbedderTraining(TrainingModule):
         seen = self._look(crops, labels, self._expected.get(index))
         self._embedded.append(seen.embeddings.cpu())
         if seen.targets is not None:
-            distance = self.goals["distill"](seen)
+            distance = self.goals["distill"].distance(seen)  # type: ignore[operator]
             self._distances.append(distance.cpu() * len(seen.labels))
 
     def on_validation_epoch_end(self) -> None:

@@ -137,12 +137,43 @@ def test_sface_is_the_papers_loss_and_gradient(vectors: np.ndarray) -> None:
     np.testing.assert_allclose(embeddings.grad.numpy(), gradient, atol=1e-9)
 
 
-def test_distill_is_one_minus_the_cosine_to_the_teacher(plan: Plan, vectors: np.ndarray) -> None:
+def distillation(own: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """The distance, and the whole loss, of unit vectors."""
+    distance = 1 - (own * targets).sum(axis=1).mean()
+    logits, soft = own @ targets.T / 0.07, targets @ targets.T / 0.07
+    log_found = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = np.exp(soft) / np.exp(soft).sum(axis=1, keepdims=True)
+    return distance, distance - 0.25 * (expected * log_found).sum(axis=1).mean()
+
+
+def test_distill_asks_how_far_the_teacher_is_and_whose_vector_it_is(
+    plan: Plan, vectors: np.ndarray
+) -> None:
     targets = vectors[::-1].copy()
     made = goal(plan, "distill", teacher_dimension=D)
     assert not list(made.parameters())
-    found = made(batch_of(vectors, targets=torch.tensor(targets)))
-    assert float(found) == pytest.approx(1 - (vectors * targets).sum(axis=1).mean())
+    batch = batch_of(vectors, targets=torch.tensor(targets))
+    distance, whole = distillation(vectors, targets)
+    assert float(made.distance(batch)) == pytest.approx(distance)  # type: ignore[operator]
+    assert float(made(batch)) == pytest.approx(whole)
+
+
+def test_distill_is_least_where_the_teacher_is(plan: Plan, vectors: np.ndarray) -> None:
+    """Also where two of the batch look alike to it."""
+    targets = vectors.copy()
+    targets[1] = targets[0] + 0.1 * targets[1]
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    made = goal(plan, "distill", teacher_dimension=D)
+    own = torch.tensor(targets, requires_grad=True)
+    made(
+        EmbeddedBatch(
+            lambda: torch.nn.functional.normalize(own),
+            torch.tensor(LABELS),
+            targets=torch.tensor(targets),
+        )
+    ).backward()
+    assert own.grad is not None
+    assert float(own.grad.abs().max()) < 1e-9
 
 
 def test_distill_learns_the_way_to_a_teacher_of_another_length(
@@ -151,12 +182,11 @@ def test_distill_learns_the_way_to_a_teacher_of_another_length(
     made = goal(plan, "distill", teacher_dimension=3)
     weight, bias = (p.detach().numpy() for p in made.parameters())
     targets = np.random.default_rng(4).normal(size=(len(LABELS), 3))
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
     projected = vectors @ weight.T + bias
-    cosine = (projected * targets).sum(axis=1) / (
-        np.linalg.norm(projected, axis=1) * np.linalg.norm(targets, axis=1)
-    )
+    projected /= np.linalg.norm(projected, axis=1, keepdims=True)
     found = made(batch_of(vectors, targets=torch.tensor(targets)))
-    assert float(found) == pytest.approx(1 - cosine.mean())
+    assert float(found) == pytest.approx(distillation(projected, targets)[1])
 
 
 @pytest.mark.parametrize("name", ["match", "detect"])

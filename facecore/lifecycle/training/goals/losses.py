@@ -133,20 +133,38 @@ class SFace(nn.Module):
 
 
 class Distill(nn.Module):
-    """1 − cosine between the model's and the teacher's embedding of the same view.
+    """The teacher's embeddings of the same views: how far from them, and which one is whose.
+
+    `distance`, 1 − cosine of model and teacher, says where to go but hardly how to start: for
+    long, the mean of all faces is the nearest answer to each of them. So the loss also asks
+    which of the batch's faces a vector is: cross-entropy of its likeness to the teacher's
+    vectors with the teacher's own likenesses, which also say who of the batch looks like whom.
+    (Fang et al., "SEED: Self-supervised Distillation for Visual Representation", ICLR 2021,
+    with the batch in the place of their queue.)
 
     Where the two have different lengths, a linear map learned beside the model leads from one
     to the other.
     """
+
+    TEMPERATURE = 0.07
+    WHOSE = 0.25  # weight of the cross-entropy
 
     def __init__(self, dimension: int, teacher_dimension: int) -> None:
         super().__init__()
         same = dimension == teacher_dimension
         self.project = nn.Identity() if same else nn.Linear(dimension, teacher_dimension)
 
-    def forward(self, batch: EmbeddedBatch) -> Tensor:
+    def distance(self, batch: EmbeddedBatch) -> Tensor:
+        """Mean of 1 − cosine, 0 to 2."""
         assert batch.targets is not None  # noqa: S101 (the plan was checked for a teacher)
         return 1.0 - F.cosine_similarity(self.project(batch.embeddings), batch.targets).mean()
+
+    def forward(self, batch: EmbeddedBatch) -> Tensor:
+        assert batch.targets is not None  # noqa: S101 (the plan was checked for a teacher)
+        own = F.normalize(self.project(batch.embeddings))
+        likeness = own @ batch.targets.T / self.TEMPERATURE
+        expected = (batch.targets @ batch.targets.T / self.TEMPERATURE).softmax(1)
+        return self.distance(batch) + self.WHOSE * F.cross_entropy(likeness, expected)
 
 
 def make_goal(
