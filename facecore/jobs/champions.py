@@ -185,6 +185,7 @@ def load(
     Args:
         detector, embedder: the files; with what they must hash to and their networks' names.
         settings: `ExtractSettings` as JSON.
+        graphs: folder of traced networks, see `pipeline.load.load_detector`.
     """
     from facecore.pipeline.load import load_extractor
 

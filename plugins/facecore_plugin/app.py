@@ -36,7 +36,8 @@ for page in (overview, people, person, quarantine, reports, models, static):
 @app.get("/", include_in_schema=False)
 def home(request: Request) -> Response:
     """The pages begin with the overview, which asks who is there."""
-    return RedirectResponse(str(request.url_for("overview_page").path), 307)
+    # Not `url_for`: the router it would ask is Airflow's.
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/overview", 307)
 
 
 @app.exception_handler(HTTPException)

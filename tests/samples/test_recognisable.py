@@ -29,6 +29,10 @@ def extractor(downloads: Path) -> FaceExtractor:
     return load_extractor(detector.path, detector.sha256, embedder.path, embedder.sha256)
 
 
+# Nothing is clustered here.
+OF_CLUSTERING = {"unknown people found by clustering", "faces of unknown people in their group"}
+
+
 def picture(path: Path) -> Image:
     return decode(path.read_bytes(), LIMITS)
 
@@ -65,6 +69,7 @@ def test_frames_compare_well_with_their_truth(one_day: SampleSet, extractor: Fac
             )
             found.append(FoundImage(item.key, "extracted", truth[item.key].sha256, (), faces))
     result = compare(one_day.truth, found)
-    assert result.ok, (result.rows, result.wrong)
+    missed = {row.name for row in result.rows if not row.ok}
+    assert missed <= OF_CLUSTERING, (result.rows, result.wrong)
     assert result.recall >= 0.95
     assert result.precision == 1.0

@@ -57,8 +57,10 @@ class Extraction:
             for file, content in zip(files, weights, strict=True):
                 file.write_bytes(content)
             (detector, embedder), (found, known) = work.networks, work.digests
+            # Traced, written and read, as on other machines: so the bits are the same.
+            graphs = Path(folder) / "graphs"
             self._extractor = champions.load(
-                files[0], found, detector, files[1], known, embedder, work.extract
+                files[0], found, detector, files[1], known, embedder, work.extract, graphs
             )
         _require_enough_pixels(self._extractor, work)
 

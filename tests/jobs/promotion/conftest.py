@@ -50,7 +50,9 @@ def promotion_settings(
 ) -> Settings:
     mark = uuid4().hex[:8]
     platform.up(["postgres"])
-    names = {"detector": f"detector-{mark}", "embedder": f"embedder-{mark}"}
+    # Of their own, all of them: an alias that another test has set would be a wish here.
+    models = ("detector", "embedder", "matcher", "autoencoder", "forecaster")
+    names = {model: f"{model}-{mark}" for model in models}
     return Settings(
         home=downloads.parent,
         database=platform.create_database(f"promotion_{mark}"),
