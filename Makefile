@@ -62,8 +62,13 @@ status: install ## Health, versions and counts of every part
 clean: ## Stop the platform and remove its data (var/)
 	@if [ -x $(BIN)/facecore ]; then $(BIN)/facecore clean --yes; else rm -rf var; fi
 
+# The pages are tested in a browser: an installed one, else the one that Playwright fetches.
+.PHONY: browser
+browser: install-dev
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(BIN)/playwright install chromium || { echo "The tests of the pages need Chromium: apt-get install chromium." >&2; exit 2; }
+
 .PHONY: test
-test: install-dev ## Run all tests against real services
+test: install-dev browser ## Run all tests against real services
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 .PHONY: lint
