@@ -39,11 +39,13 @@ from growth import run as run_bare
 from facecore.config import home_dir, settings
 from facecore.jobs.champions import champions, extractor
 from facecore.jobs.crops import FACES_PER_PACK
-from facecore.jobs.demo import _client, _wait_for_extraction
+from facecore.jobs.demo import _client
+from facecore.jobs.demo_runs import Runs
 from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform
 from facecore.stores.catalog import faces
+from facecore.stores.catalog.summary import summarise
 from facecore.types import Embeddings
 
 OBJECT = os.urandom(14_000)
@@ -130,11 +132,12 @@ def measure_airflow(stores: Stores, pictures: list[bytes], count: int) -> dict[s
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(deliver, range(count)))
     began = datetime.now(UTC)
-    with _client(Platform(home_dir(), REPOSITORY)) as client:
+    with _client(Platform(home_dir(), REPOSITORY), "admin") as client:
         client.wait_for_dags({"ingest_images", "extract_faces"})
         params = {"prefix": prefix, "page_limit": max(1, -(-count // 1000)) + 1}
         client.wait(client.trigger("ingest_images", params), timeout_s=4 * 3600.0)
-        _wait_for_extraction(client, stores, lambda part, text: print(f"{part}: {text}"))
+        runs = Runs(client, lambda part, text: print(f"{part}: {text}"))
+        runs.settle("extract_faces", lambda: _waiting(stores), "images")
         ended = datetime.now(UTC)
         tasks = [
             task
@@ -157,6 +160,11 @@ def measure_airflow(stores: Stores, pictures: list[bytes], count: int) -> dict[s
         "extract_faces_share_of_bare": alone / rate,
         "tasks": _apart(tasks, jobs),
     }
+
+
+def _waiting(stores: Stores) -> int:
+    with stores.catalog.transaction() as tx:
+        return summarise(tx).images["accepted"]
 
 
 def _tasks(client: AirflowClient, dag: str, since: datetime) -> list[dict[str, Any]]:
