@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from facecore.errors import DigestMismatch, NotFound, PromotionRefused
+from facecore.errors import NotFound, PromotionRefused
 from facecore.jobs import model_aliases, promotion_log
+from facecore.jobs.model_versions import require_whole
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import active, alias_decisions, audit, models
 from facecore.stores.registry import WEIGHTS, ModelVersionInfo
@@ -95,7 +96,7 @@ def activate(
             f"{subject} is neither autoencoder nor forecaster nor matcher.",
             failed=("task",),
         )
-    _require_whole(stores, info)
+    require_whole(stores, info)
     task: AnalysisTask = info.contract["task"]
     row = models.ModelVersionRow(
         task=task,
@@ -173,19 +174,6 @@ def unnoticed(stores: Stores, task: AnalysisTask) -> int | None:
     # One that is not written yet is facecore's own change on its way.
     known = decision is not None and (not decision.written or decision.version == wanted)
     return None if known else wanted
-
-
-def _require_whole(stores: Stores, info: ModelVersionInfo) -> None:
-    try:
-        stores.registry.download(info)
-    except (DigestMismatch, NotFound) as damage:
-        subject = f"{info.name}/{info.version}"
-        raise PromotionRefused(
-            subject,
-            f"the files of {subject} are damaged: {damage.message}.",
-            failed=("damaged files",),
-            remedy="Register the version again from the original files.",
-        ) from damage
 
 
 def _require_same_embedder(tx: Transaction, info: ModelVersionInfo) -> None:

@@ -85,7 +85,7 @@ def candidate(stores: Stores, name: str, version: int) -> Candidate:
     embedding = Contract(**info.contract["embedding"])
     detector = _paired_detector(stores, subject, embedding)
     for one in (detector, info):
-        _require_whole(stores, one)
+        require_whole(stores, one)
     if embedding.weights_sha256 != info.weights_sha256:
         raise PromotionRefused(
             subject,
@@ -116,7 +116,8 @@ def _paired_detector(stores: Stores, subject: str, embedding: Contract) -> Model
     )
 
 
-def _require_whole(stores: Stores, info: ModelVersionInfo) -> None:
+def require_whole(stores: Stores, info: ModelVersionInfo) -> None:
+    """Raise `PromotionRefused` unless every file of a version is the registered one."""
     try:
         stores.registry.download(info)
     except (DigestMismatch, NotFound) as damage:
