@@ -143,7 +143,7 @@ def fill(stores: Stores, vectors: Floats) -> tuple[int, dict[str, float]]:
         (first,) = cursor.fetchone() or (0,)
     say(f"{count:,} faces are catalogued")
     with stores.catalog.transaction() as tx:
-        faces.ensure_embedding_partition(tx, embedder, DIMENSION, index=False)
+        faces.ensure_embedding_partition(tx, embedder, DIMENSION)
         began = time.perf_counter()
         for start in range(0, count, 1 << 16):
             part = vectors[start : start + (1 << 16)]

@@ -125,6 +125,12 @@ class GateSettings(BaseModel):
 class ExtractSettings(BaseModel):
     """Detect → align → embed."""
 
+    shard_size: int = Field(
+        default=2048,
+        ge=1,
+        le=20_000,
+        description="images per shard; what a worker that dies has to do again",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     backend: Literal["auto", "torch", "openvino"] = Field(

@@ -42,14 +42,14 @@ def plan(
         max_pixels: most of a shard's pictures together, where a shard is decoded at once.
     """
     stores = stores or Stores()
-    limits = stores.settings.ingest
+    settings = stores.settings
     with recorded(stores.catalog, context, "extract.plan", {"max_shards": max_shards}) as run:
         with stores.catalog.transaction() as tx:
             shard_ids = shards.plan_extraction(
                 tx,
                 context.dag_run_id,
-                limits.shard_size,
-                max_shards or limits.max_shards,
+                settings.extract.shard_size,
+                max_shards or settings.ingest.max_shards,
                 max_pixels=max_pixels,
             )
         run.counts = {"shards": len(shard_ids)}

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from facecore.errors import ImageRejected, ObjectMissing
+from facecore.errors import ImageRejected, ObjectMissing, ObjectTooLarge
 from facecore.jobs.stores import Stores
 from facecore.stages import reasons
 from facecore.stages.decode import Limits, decode, inspect
@@ -67,23 +67,26 @@ def take_in(
 
     What cannot be decoded is stored too, with the reason in its row.
     """
+    most = stores.settings.ingest.max_bytes
     decoding = threading.BoundedSemaphore(_DECODING_AT_ONCE)
 
     def one(landed: Landed) -> Taken | None:
         try:
-            info = stores.objects.stat("landing", landed.key)
-            # Replaced since it was listed? Then this is the version that is taken in.
-            current = Landed.of(info)
-            if info.size > stores.settings.ingest.max_bytes:
-                return Taken(current, _oversized(stores, info, shard_id, run_id))
-            data = stores.objects.get("landing", landed.key)
+            try:
+                info, data = stores.objects.read("landing", landed.key, most)
+            except ObjectTooLarge:
+                info = stores.objects.stat("landing", landed.key)
+                return Taken(Landed.of(info), _oversized(stores, info, shard_id, run_id))
         except ObjectMissing:
             # Removed by its owner, or by an earlier try that committed: nothing to take.
             logger.warning("landing object %r is gone", landed.key)
             return None
-        stores.objects.put("images", content_key(content_digest(data)), data)
+        digest = content_digest(data)
+        stores.objects.put("images", content_key(digest), data)
         with decoding:
-            return Taken(current, _described(stores, info, data, shard_id, run_id))
+            row = _described(stores, info, data, digest, shard_id, run_id)
+        # Replaced since it was listed? Then this is the version that was taken in.
+        return Taken(Landed.of(info), row)
 
     with ThreadPoolExecutor(stores.settings.s3.connections, "ingest") as pool:
         # Results are rows, not pixels: a shard of any size stays small in memory.
@@ -110,9 +113,8 @@ def remove(stores: Stores, landed: Sequence[Landed]) -> None:
 
 
 def _described(
-    stores: Stores, info: ObjectInfo, data: bytes, shard_id: int, run_id: str
+    stores: Stores, info: ObjectInfo, data: bytes, digest: str, shard_id: int, run_id: str
 ) -> ImageRow:
-    digest = content_digest(data)
     limits = stores.settings.ingest
     bounds = Limits(limits.max_bytes, limits.max_pixels)
     header = phash = None

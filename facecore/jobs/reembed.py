@@ -52,8 +52,8 @@ def plan(context: RunContext, promotion_id: int, stores: Stores | None = None) -
             _, embedder_id = promotion.target
             dimension = models.get(tx, embedder_id).dimension
             assert dimension is not None  # noqa: S101 (an embedder has one)
-            faces.ensure_embedding_partition(tx, embedder_id, dimension, index=False)
-            shard_ids = coverage.plan(tx, promotion, stores.settings.ingest.shard_size)
+            faces.ensure_embedding_partition(tx, embedder_id, dimension)
+            shard_ids = coverage.plan(tx, promotion, stores.settings.extract.shard_size)
             if promotion.state == "planned":
                 promotions.advance(tx, promotion_id, "filling")
         run.counts = {"shards": len(shard_ids)}
@@ -162,7 +162,7 @@ def catch_up(
     while True:
         with stores.catalog.transaction() as tx:
             promotion = promotions.get(tx, promotion_id)
-            image_ids = coverage.missing(tx, promotion, stores.settings.ingest.shard_size)
+            image_ids = coverage.missing(tx, promotion, stores.settings.extract.shard_size)
             if not image_ids:
                 return done
             if seen.issuperset(image_ids):

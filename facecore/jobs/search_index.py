@@ -1,12 +1,15 @@
-"""The index of vectors: how much of an exact search it finds, and building it anew.
+"""The index of vectors: built when look-ups need one, and how much of an exact search it finds.
 
-The index is measured when it was built, when it has grown, and once a day. Look-ups use it with
+So few faces as are compared exactly have no index: keeping one up to date would take a third of
+the time of extraction. The first one is built when there are more. It is measured when it was
+built, when it has grown, and once a day. Look-ups use it with
 the smallest `ef_search` that meets the objective; where none does, they are exact and say so.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +58,8 @@ def check(
 ) -> dict[str, Any]:
     """Measure an index beside an exact search, record it, and raise an alert below the objective.
 
+    Where there is none and look-ups need one, it is built first; writers go on meanwhile.
+
     Args:
         model_version_id: whose vectors; those of the embedder in use by default.
         only_if_due: nothing is done for an index that look-ups do not need yet, and for one that
@@ -65,14 +70,20 @@ def check(
 
     Raises:
         NotFound: no embedder is in use.
+        CatalogBusy: it is being built already.
     """
     stores = stores or Stores()
     with recorded(stores.catalog, context, "search.check", {"due": only_if_due}) as run:
         with stores.catalog.transaction() as tx:
             version = _version(tx, model_version_id)
             run.models = {"embed": name_of(version)}
-            if only_if_due and not _due(tx, version, stores.settings.search.exact_up_to):
+            vectors = estimates.vectors(tx, version.id).value
+            needed = vectors > stores.settings.search.exact_up_to
+            if only_if_due and not (needed and _due(tx, version, vectors)):
                 return {}
+            missing = vector_index.find(tx, version.id) is None
+        if needed and missing:
+            _build(stores, version)
         said = measure(stores, version, run.id)
         run.counts = {key: said[key] for key in _COUNTED if key in said}
     return said
@@ -90,9 +101,7 @@ def rebuild(context: RunContext, stores: Stores | None = None) -> dict[str, Any]
         version = _version(tx, None)
     with recorded(stores.catalog, context, "search.rebuild") as run:
         run.models = {"embed": name_of(version)}
-        if version.dimension is None:
-            raise NotFound("vectors of", name_of(version))
-        vector_index.rebuild(stores.catalog, version.id, version.dimension)
+        _build(stores, version)
         said = measure(stores, version, run.id)
         run.counts = {key: said[key] for key in _COUNTED if key in said}
     return said
@@ -109,7 +118,7 @@ def measure(stores: Stores, version: ModelVersion, run_id: str) -> dict[str, Any
     with stores.catalog.transaction() as tx:
         if row is not None:
             index_checks.record(tx, row)
-        if not met and (index is None or row is not None):
+        if row is not None and not met:
             _raise_alert(tx, stores, version, row, run_id)
     if row is None:
         return {}
@@ -124,10 +133,15 @@ def _version(tx: Transaction, model_version_id: int | None) -> ModelVersion:
     return models.get(tx, model_version_id)
 
 
-def _due(tx: Transaction, version: ModelVersion, exact_up_to: int) -> bool:
-    vectors = estimates.vectors(tx, version.id).value
-    if vectors <= exact_up_to:
-        return False
+def _build(stores: Stores, version: ModelVersion) -> None:
+    if version.dimension is None:
+        raise NotFound("vectors of", name_of(version))
+    began = time.monotonic()
+    vector_index.rebuild(stores.catalog, version.id, version.dimension)
+    logger.info("index of %s built in %.0f s", name_of(version), time.monotonic() - began)
+
+
+def _due(tx: Transaction, version: ModelVersion, vectors: int) -> bool:
     index = vector_index.find(tx, version.id)
     before = index_checks.newest(tx, version.id)
     return (
@@ -197,21 +211,22 @@ def _measured(
 
 
 def _raise_alert(
-    tx: Transaction, stores: Stores, version: ModelVersion, row: IndexCheckRow | None, run_id: str
+    tx: Transaction, stores: Stores, version: ModelVersion, row: IndexCheckRow, run_id: str
 ) -> None:
     name = name_of(version)
-    evidence: dict[str, Any] = {"objective": stores.settings.search.min_recall}
-    if row is None:
-        sentence = f"The vectors of {name} have no usable index; look-ups are exact."
-    else:
-        evidence |= {"recall": row.recall, "ef_search": row.ef_search, "vectors": row.vectors}
-        sentence = (
-            f"The index of {name} finds {row.recall:.1%} ({row.recall_low:.1%} to "
-            f"{row.recall_high:.1%}) of the {row.k} nearest of {row.vectors:,} faces, "
-            f"{row.objective:.1%} are wanted; look-ups are exact until it finds them."
-        )
+    sentence = (
+        f"The index of {name} finds {row.recall:.1%} ({row.recall_low:.1%} to "
+        f"{row.recall_high:.1%}) of the {row.k} nearest of {row.vectors:,} faces, "
+        f"{row.objective:.1%} are wanted; look-ups are exact until it finds them."
+    )
     logger.warning("%s", sentence)
-    evidence["in_words"] = [sentence, "`facecore index rebuild` builds it anew."]
+    evidence: dict[str, Any] = {
+        "objective": stores.settings.search.min_recall,
+        "recall": row.recall,
+        "ef_search": row.ef_search,
+        "vectors": row.vectors,
+        "in_words": [sentence, "`facecore index rebuild` builds it anew."],
+    }
     alerts.raise_alert(tx, KIND, name, "warning", evidence, run_id)
 
 

@@ -91,7 +91,7 @@ class AirflowPart:
             ("logging", "colored_console_log"): "False",
             ("usage_data_collection", "enabled"): "False",
             # Between loops with nothing to do; 1 s by default, which a chain of short tasks feels.
-            ("scheduler", "scheduler_idle_sleep_time"): "0.2",
+            ("scheduler", "scheduler_idle_sleep_time"): "0.5",
             # A killed scheduler's tasks are given to the next one after this long.
             ("scheduler", "scheduler_health_check_threshold"): "20",
             ("scheduler", "orphaned_tasks_check_interval"): "10",

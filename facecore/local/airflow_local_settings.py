@@ -18,6 +18,7 @@ if "scheduler" in sys.argv:
     import great_expectations  # noqa: F401
     import minio  # noqa: F401
     import mlflow  # noqa: F401
+    import openvino  # noqa: F401
     import pandas as pd  # noqa: F401
     import psycopg2  # noqa: F401
     import torch  # noqa: F401

@@ -42,6 +42,8 @@ Outcome = ExtractedImage | ImageRejected
 # fill it.
 _GROUP_IMAGES = {"cpu": 16, "cuda": 256}
 _LANES_ON_GPU = 3
+# One that is computed, one that is ready to be, one that waits for the consumer or for its turn.
+_GROUPS_PER_LANE = 3
 _PIXELS_WAITING = {"cpu": 32_000_000, "cuda": 512_000_000}
 _MAX_BYTES_WAITING = 64 * 2**20
 
@@ -89,7 +91,7 @@ def stream(
         group_items=group,
         group_pixels=(max_pixels_waiting or _PIXELS_WAITING[device.type]) // lanes,
         group_bytes=max_bytes_waiting // 2,
-        max_items=(lanes + 1) * group,
+        max_items=_GROUPS_PER_LANE * lanes * group,
         max_bytes=max_bytes_waiting,
     )
     threads = [

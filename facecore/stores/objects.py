@@ -21,6 +21,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.time import from_http_header
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from facecore.config import BUCKETS, S3Settings
@@ -135,6 +136,12 @@ class ObjectStore:
             ObjectMissing: there is no such object.
             ObjectTooLarge: it has more than `max_bytes`; they are not read.
         """
+        return self.read(bucket_name, key, max_bytes)[1]
+
+    def read(
+        self, bucket_name: str, key: str, max_bytes: int | None = None
+    ) -> tuple[ObjectInfo, bytes]:
+        """What `stat` says of an object, and its bytes, of one version of it; raises as `get`."""
         with self._told(bucket_name, key):
             for attempt in itertools.count():
                 try:
@@ -172,18 +179,7 @@ class ObjectStore:
         """An object's size, ETag, time and metadata. Raises `ObjectMissing`."""
         with self._told(bucket_name, key):
             found = self._client.stat_object(self._s3.bucket(bucket_name), key)
-            headers = {name.lower(): value for name, value in (found.metadata or {}).items()}
-            return ObjectInfo(
-                key,
-                found.size or 0,
-                _etag(found.etag),
-                _known(found.last_modified),
-                {
-                    name.removeprefix("x-amz-meta-"): _decode_metadata(value)
-                    for name, value in headers.items()
-                    if name.startswith("x-amz-meta-")
-                },
-            )
+            return _described(key, found.metadata or {})
 
     def exists(self, bucket_name: str, key: str) -> bool:
         """Whether there is such an object."""
@@ -271,15 +267,17 @@ class ObjectStore:
             self._opened = (os.getpid(), client)
         return self._opened[1]
 
-    def _read(self, bucket_name: str, key: str, max_bytes: int | None) -> bytes:
+    def _read(
+        self, bucket_name: str, key: str, max_bytes: int | None
+    ) -> tuple[ObjectInfo, bytes]:
         bucket = self._s3.bucket(bucket_name)
         response = self._client.get_object(bucket, key)
         try:
-            size = int(response.headers.get("Content-Length", 0))
-            if max_bytes is not None and size > max_bytes:
+            info = _described(key, response.headers)
+            if max_bytes is not None and info.size > max_bytes:
                 response.close()  # unread: this connection cannot be used again
-                raise ObjectTooLarge(bucket, key, size, max_bytes)
-            return bytes(response.read())
+                raise ObjectTooLarge(bucket, key, info.size, max_bytes)
+            return info, bytes(response.read())
         finally:
             response.release_conn()
 
@@ -318,6 +316,23 @@ def addressable(key: str) -> bool:
         0 < len(key.encode("utf-8", "surrogatepass")) <= _KEY_BYTES
         and "\0" not in key
         and not {".", ".."} & set(key.split("/"))
+    )
+
+
+def _described(key: str, headers: Mapping[str, str]) -> ObjectInfo:
+    """An object by the header of the answer to HEAD or GET."""
+    named = {name.lower(): value for name, value in headers.items()}
+    modified = named.get("last-modified")
+    return ObjectInfo(
+        key,
+        int(named.get("content-length", 0)),
+        _etag(named.get("etag")),
+        _known(from_http_header(modified) if modified else None),
+        {
+            name.removeprefix("x-amz-meta-"): _decode_metadata(value)
+            for name, value in named.items()
+            if name.startswith("x-amz-meta-")
+        },
     )
 
 

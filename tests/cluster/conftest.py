@@ -39,6 +39,7 @@ from facecore.samples.sources import portraits
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 _READY_S = 300.0
+SHARD_SIZE = 512  # several for each worker
 # Of docker-compose.yml: what decides how tasks are handed out, watched and taken back.
 _DEPLOYED = re.compile(r"AIRFLOW__(CELERY\w*|SCHEDULER|WORKERS|CORE__EXECUTOR)(__|$)")
 
@@ -225,7 +226,7 @@ def make_stores(
                 database=platform.create_database(f"{name}_{uuid4().hex[:8]}"),
                 s3=s3.model_copy(update={"bucket_prefix": f"{name}{uuid4().hex[:8]}-"}),
                 mlflow=mlflow_server,
-                extract=ExtractSettings(precision="fp32"),
+                extract=ExtractSettings(precision="fp32", shard_size=SHARD_SIZE),
                 model_dir=None,
             )
         )
@@ -300,7 +301,11 @@ def _deployed_options() -> dict[str, str]:
 def _settings_of(stores: Stores) -> dict[str, str]:
     """The stores' settings for another process."""
     chosen = stores.settings
-    found = {"FACECORE_HOME": str(chosen.home), "FACECORE_EXTRACT__PRECISION": "fp32"}
+    found = {
+        "FACECORE_HOME": str(chosen.home),
+        "FACECORE_EXTRACT__PRECISION": "fp32",
+        "FACECORE_EXTRACT__SHARD_SIZE": str(SHARD_SIZE),
+    }
     for group in ("database", "s3", "mlflow"):
         for name, value in getattr(chosen, group).model_dump().items():
             text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecore.config import IngestSettings, MlflowSettings, S3Settings, Settings
+from facecore.config import ExtractSettings, IngestSettings, MlflowSettings, S3Settings, Settings
 from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.setup import set_up
@@ -38,6 +38,7 @@ def job_settings(
         s3=s3.model_copy(update={"bucket_prefix": f"j{uuid4().hex[:8]}-"}),
         mlflow=mlflow_server,
         ingest=IngestSettings(shard_size=8),
+        extract=ExtractSettings(shard_size=8),
         model_dir=None,
     )
 

@@ -60,7 +60,7 @@ def model(stores: Stores, vectors: Floats) -> int:
         )
         for version in (detector, embedder):
             models.set_active(tx, version)
-        faces.ensure_embedding_partition(tx, embedder, DIMENSION, index=False)
+        faces.ensure_embedding_partition(tx, embedder, DIMENSION)
         cursor.execute(
             "INSERT INTO image (sha256, bucket, object_key, source, bytes) "
             "VALUES (repeat('0', 64), 'images', 'x', 'x', 1)"
@@ -195,15 +195,21 @@ def test_it_is_measured_when_it_is_due(stores, model, vectors):
 
 def test_too_few_faces_need_no_index(stores, model):
     few = Stores(stores.settings.model_copy(update={"search": SearchSettings(exact_up_to=FACES)}))
-    build(stores, model)
-    assert job.check(context(), only_if_due=True, stores=few) == {}
-
-
-def test_a_missing_index_is_an_alert(stores, model):
-    assert job.check(context(), only_if_due=True, stores=stores) == {}
+    for due in (True, False):
+        assert job.check(context(), only_if_due=due, stores=few) == {}
     with stores.catalog.transaction() as tx:
-        (alert,) = alerts.open_alerts(tx, kind=job.KIND)
-    assert "no usable index" in alert.evidence["in_words"][0]
+        assert vector_index.find(tx, model) is None
+
+
+def test_the_index_is_built_when_look_ups_need_one(stores, model):
+    with stores.catalog.transaction() as tx:
+        method = index_checks.method(tx, model, stores.settings.search)
+        assert (method.ef_search, "does not exist" in method.note) == (None, True)
+    said = job.check(context(), only_if_due=True, stores=stores)
+    assert (said["vectors"], said["met"]) == (FACES, True)
+    with stores.catalog.transaction() as tx:
+        assert index_checks.method(tx, model, stores.settings.search).ef_search
+        assert alerts.open_alerts(tx, kind=job.KIND) == []
 
 
 def test_it_can_be_part_of_another_run(stores, model):

@@ -104,14 +104,11 @@ def insert_faces(tx: Transaction, rows: Iterable[FaceRow]) -> list[int]:
     return [ids[key] for key in keys]
 
 
-def ensure_embedding_partition(
-    tx: Transaction, model_version_id: int, dimension: int, *, index: bool = True
-) -> None:
-    """Create the partition and HNSW index of a model version unless they exist.
+def ensure_embedding_partition(tx: Transaction, model_version_id: int, dimension: int) -> None:
+    """Create the partition of a model version unless it exists.
 
-    Args:
-        index: False where millions of vectors are to come first: `build_index` is faster after
-            them than one insertion into the index for each.
+    It has no HNSW index yet: few vectors need none, and for many `vector_index` is faster after
+    them than one insertion into the index for each.
 
     Raises:
         ShapeError: the model version has another dimension.
@@ -134,8 +131,6 @@ def ensure_embedding_partition(
             f"CHECK (model_version_id = {int(model_version_id)}), "
             f"CHECK (vector_dims(vector) = {int(dimension)}))"
         )
-        if index:
-            vector_index.create(tx, model_version_id, dimension)
         cursor.execute(
             f"ALTER TABLE embedding ATTACH PARTITION {name} FOR VALUES IN ({int(model_version_id)})"
         )

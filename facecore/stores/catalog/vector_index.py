@@ -71,13 +71,6 @@ def find(tx: Transaction, model_version_id: int) -> VectorIndex | None:
     return None if row is None else VectorIndex(*map(int, row))
 
 
-def create(tx: Transaction, model_version_id: int, dimension: int) -> None:
-    """Create the index of an empty partition that has none."""
-    table = partition(model_version_id)
-    with tx.cursor() as cursor:
-        cursor.execute(_statement(f"{table}_hnsw", table, dimension))
-
-
 def build(tx: Transaction, model_version_id: int, dimension: int) -> None:
     """Create the index of a filled partition unless it exists.
 
@@ -105,7 +98,7 @@ def build(tx: Transaction, model_version_id: int, dimension: int) -> None:
 
 
 def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
-    """Build the index anew beside the old one, then put it in its place.
+    """Build the index, anew beside the old one if there is one, then put it in its place.
 
     Look-ups and writers go on meanwhile. Interrupted, the old one stays; repeated, it begins
     again.

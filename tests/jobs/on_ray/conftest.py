@@ -138,6 +138,6 @@ def environment(job_settings: Settings) -> dict[str, str]:
         "FACECORE_MLFLOW__TRACKING_URI": mlflow.tracking_uri,
         "FACECORE_MLFLOW__USERNAME": mlflow.username,
         "FACECORE_MLFLOW__PASSWORD": mlflow.password.get_secret_value(),
-        "FACECORE_INGEST__SHARD_SIZE": str(job_settings.ingest.shard_size),
+        "FACECORE_EXTRACT__SHARD_SIZE": str(job_settings.extract.shard_size),
         "FACECORE_RAY__CPUS_PER_ACTOR": str(LANES),
     }

@@ -9,7 +9,6 @@ from typing import Any
 
 from PIL import Image
 
-from facecore.config import ExtractSettings
 from facecore.jobs import crops, extract, ingest, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
@@ -82,8 +81,8 @@ def emptied(stores: Stores) -> None:
 
 
 def by_local_engine(stores: Stores) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    settings = stores.settings.model_copy(update={"extract": ExtractSettings(threads=LANES)})
-    local = Stores(settings)
+    wanted = stores.settings.extract.model_copy(update={"threads": LANES})
+    local = Stores(stores.settings.model_copy(update={"extract": wanted}))
     context = RunContext("test", "local", "extract")
     for number, shard_id in enumerate(extract.plan(context, stores=local)):
         extract.extract_shard(RunContext("test", "local", "extract", number), shard_id, local)

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from psycopg2 import sql
 
-from facecore.config import IngestSettings, MlflowSettings, S3Settings, Settings
+from facecore.config import ExtractSettings, IngestSettings, MlflowSettings, S3Settings, Settings
 from facecore.jobs import extract, identify, ingest, promotion, reembed, shadow, switching, validate
 from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
@@ -59,6 +59,7 @@ def promotion_settings(
         s3=s3.model_copy(update={"bucket_prefix": f"p{mark}-"}),
         mlflow=mlflow_server.model_copy(update=names),
         ingest=IngestSettings(shard_size=2),
+        extract=ExtractSettings(shard_size=2),
         model_dir=None,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, ContractMismatch, NotFound, ShapeError
-from facecore.stores.catalog import faces, images, shards
+from facecore.stores.catalog import faces, images, shards, vector_index
 from facecore.types import Embeddings
 
 
@@ -120,6 +120,10 @@ def test_each_model_version_has_its_own_partition_and_index(tx, make):
     faces.copy_embeddings(tx, second, ids, wide)
     assert faces.read_vectors(tx, first, "true")[1].shape == (2, 16)
     assert faces.read_vectors(tx, second, "true")[1].shape == (2, 32)
+    assert vector_index.find(tx, first) is None  # two vectors need none
+    for _ in range(2):
+        faces.build_index(tx, first)
+        faces.build_index(tx, second)
     with tx.cursor() as cursor:
         cursor.execute(
             "SELECT tablename, indexdef FROM pg_indexes "
