@@ -52,7 +52,7 @@ CONSTANTS = {
     "extract_core_s": Constant(0.0178, "core-seconds per image", f"{_PERFORMANCE}, beside others"),
     "ingest_core_s": Constant(0.0044, "core-seconds per image", "--measure, as below"),
     "task_s": Constant(0.8, "seconds per task that are Airflow's", f"{_PERFORMANCE}, write path"),
-    "load_s": Constant(3.0, "seconds per extraction until networks run", f"{_PERFORMANCE}, same"),
+    "load_s": Constant(1.2, "seconds per extraction until networks run", f"{_PERFORMANCE}, same"),
     "gflops_core": Constant(151.0, "GFLOP/s of matrix products on a core", _PERFORMANCE),
     # One PostgreSQL, 2 cores
     "face_rows_s": Constant(5_293, "face rows per second", f"{_PERFORMANCE}, write path"),
@@ -81,28 +81,29 @@ class Load:
         images: distinct pictures.
         faces: faces per image.
         image_kb: bytes per picture / 1,000.
-        shard: images per shard.
+        shard: images per shard of extraction; `ingest_shard`: objects per shard of ingestion.
         deadline_h: hours in which cores and S3 servers are to be through.
     """
 
     images: int
     faces: float = 1.2
     image_kb: float = 14.0
-    shard: int = 512
+    shard: int = 2_048
+    ingest_shard: int = 512
     deadline_h: float = 24.0
 
 
 def planned(images: int, faces: float = 1.2, image_kb: float = 14.0) -> Load:
     """The load of a size, with the shards and the deadline that suit it."""
-    shard = 512 if images <= 1_000_000 else 4_096 if images <= 10_000_000 else 10_000
+    shard, ingest_shard = (2_048, 512) if images <= 1_000_000 else (8_192, 4_096)
     deadline = 0.1 if images <= 10_000 else 24.0 if images <= 10_000_000 else 168.0
     if images > 100_000_000:
         deadline = 720.0
-    return Load(images, faces, image_kb, shard, deadline)
+    return Load(images, faces, image_kb, shard, ingest_shard, deadline)
 
 
 def core_hours(load: Load) -> float:
-    """Computing, and what three tasks per shard (ingest, extract, identify) cost beside it."""
+    """Computing, and what tasks cost beside it."""
     return work_hours(load) + task_hours(load)
 
 
@@ -112,16 +113,18 @@ def work_hours(load: Load) -> float:
 
 
 def task_hours(load: Load) -> float:
-    """Of cores, on starting tasks."""
-    shards = math.ceil(load.images / load.shard)
-    return shards * (3 * constant("task_s") + constant("load_s")) / HOUR
+    """Of cores, on starting tasks: one to ingest a shard, two to extract and identify one."""
+    ingested, extracted = (math.ceil(load.images / n) for n in (load.ingest_shard, load.shard))
+    tasks = ingested + 2 * extracted
+    return (tasks * constant("task_s") + extracted * constant("load_s")) / HOUR
 
 
 def s3_hours(load: Load) -> float:
     """Of one server. An image is written once and removed once from the landing bucket (which
-    counts as a write), and looked at or read four times: stat, read, stat again, read to extract.
+    counts as a write), and looked at or read three times: read, stat before it is removed, read to
+    extract.
     """
-    return load.images * (2 / constant("put_s") + 4 / constant("read_s")) / HOUR
+    return load.images * (2 / constant("put_s") + 3 / constant("read_s")) / HOUR
 
 
 def postgres_hours(load: Load) -> float:

@@ -5,9 +5,11 @@
 **Vectors** are made up as the default embedder's are: a person is a point around a common mean
 (length 0.29), a picture is the person and noise, as wide as they were measured on Labeled Faces in
 the Wild (variance 0.565 between people, 0.349 within; 2,086 people, 5,373 faces, whose spectra are
-nearly flat in all 128 dimensions). People have 1 to 20 pictures, as in benchmarks/clustering.py.
-Queries are further pictures, drawn from the same and left out. `--lfw` looks real faces up as well:
-those of `FACECORE_DATA_DIR/lfw/images`, a tenth of them as queries.
+nearly flat in all 128 dimensions). People have 1 to `--pictures` pictures: 20, as in
+benchmarks/clustering.py, is hard, because half of the faces have strangers among their ten nearest;
+100, on average 50, is what cameras see of people who come again, and what the large sets of faces
+have. Queries are further pictures, drawn from the same and left out. `--lfw` looks real faces up
+as well: those of `FACECORE_DATA_DIR/lfw/images`, a tenth of them as queries.
 
 1. **Index** (pgvector, through the catalogue's own tables and functions, on a server of its own):
    COPY, build, size; for each ef_search recall@10 against exact products of all vectors, p50 and
@@ -64,10 +66,10 @@ def say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
 
 
-def made_up(count: int, seed: int = 0) -> Floats:
+def made_up(count: int, pictures: int, seed: int = 0) -> Floats:
     """Unit vectors `[count, 128]`, in random order; a prefix is a fair sample."""
     rng = np.random.default_rng(seed)
-    owner = np.repeat(np.arange(count), rng.integers(1, 21, count))[:count]
+    owner = np.repeat(np.arange(count), rng.integers(1, pictures + 1, count))[:count]
     centres = rng.standard_normal((int(owner[-1]) + 1, DIMENSION), np.float32)
     centres *= np.sqrt(BETWEEN / DIMENSION)
     centres[:, 0] += MEAN
@@ -271,12 +273,12 @@ def asked(look_up: LookUp, queries: Floats, truth: Floats) -> dict[str, Any]:
 
 
 def measure_batches(
-    vectors: Floats, queries: Floats, rounds: int, threads: int
+    vectors: Floats, queries: Floats, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Exact batches, ours and FAISS's, in alternating rounds."""
     import faiss
 
-    faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(options.threads)
     flat = faiss.IndexFlatIP(DIMENSION)
     flat.add(vectors)
     names = np.arange(len(vectors))
@@ -288,11 +290,11 @@ def measure_batches(
 
     sides: dict[str, Callable[[], Floats]] = {
         "FAISS IndexFlatIP": lambda: flat.search(queries, K)[0],
-        **{f"facecore {p}": lambda p=p: ours(p) for p in ("auto", "fp32", "bf16", "int8")},
+        **{f"facecore {p}": lambda p=p: ours(p) for p in options.precisions},
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     truth: Floats | None = None
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, side in sides.items():
             began, cpu = time.perf_counter(), time.process_time()
             scores = side()
@@ -342,7 +344,11 @@ def measure_faiss_hnsw(vectors: Floats, queries: Floats, threads: int) -> dict[s
 
 def run(vectors: Floats, queries: Floats, options: argparse.Namespace) -> dict[str, Any]:
     """Everything of one set of vectors."""
-    report: dict[str, Any] = {"vectors": len(vectors), "queries": len(queries)}
+    report: dict[str, Any] = {
+        "vectors": len(vectors),
+        "queries": len(queries),
+        "pictures": options.pictures,
+    }
     some = queries[: options.queries]
     if "index" in options.parts:
         with server() as stores:
@@ -358,7 +364,7 @@ def run(vectors: Floats, queries: Floats, options: argparse.Namespace) -> dict[s
             method = Method(own["ef_search"], stores.settings.search.exact_up_to)
             report["look_ups"] = measure_look_ups(stores, embedder, vectors, some[:200], method)
     if "batches" in options.parts:
-        report["batches"] = measure_batches(vectors, queries, options.rounds, options.threads)
+        report["batches"] = measure_batches(vectors, queries, options)
     if "faiss-hnsw" in options.parts and len(vectors) <= options.faiss_hnsw:
         report["faiss_hnsw"] = measure_faiss_hnsw(vectors, some, options.threads)
     return report
@@ -381,11 +387,13 @@ def main() -> None:
     parts = ("index", "batches", "faiss-hnsw")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100_000])
+    parser.add_argument("--pictures", type=int, default=20, help="of a person, at most")
     parser.add_argument("--lfw", action="store_true", help="real faces as well")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--queries", type=int, default=400, help="single look-ups")
     parser.add_argument("--batch", type=int, default=4096, help="queries of a batch")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precisions", nargs="+", default=("auto", "fp32", "bf16", "int8"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--faiss-hnsw", type=int, default=100_000, help="vectors at most")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "out" / "search.json")
@@ -394,7 +402,7 @@ def main() -> None:
     load = os.getloadavg()
     runs = []
     for size in options.sizes:
-        made = made_up(size + options.batch)
+        made = made_up(size + options.batch, options.pictures)
         runs.append(run(made[options.batch :], made[: options.batch], options))
     if options.lfw:
         runs.append({"set": "lfw", **run(*real_faces(), options)})

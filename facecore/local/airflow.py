@@ -100,8 +100,9 @@ class AirflowPart:
             ("triggerer", "triggerer_health_check_threshold"): "30",
             ("workers", "execution_api_timeout"): "30",  # 5 s is short on a busy machine
             ("dag_processor", "refresh_interval"): "20",
-            ("dag_processor", "min_file_process_interval"): "60",
-            ("dag_processor", "stale_dag_threshold"): "180",
+            # Reading a DAG file again takes a second of a core; changed ones are read at once.
+            ("dag_processor", "min_file_process_interval"): "300",
+            ("dag_processor", "stale_dag_threshold"): "900",
             ("dag_processor", "parsing_processes"): "1",
             ("dag_processor", "print_stats_interval"): "600",
         }

@@ -228,7 +228,8 @@ class _Pass:
     def _require_nodes(self) -> None:
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         if lost := self._layout.nodes - alive:
-            raise _Ended(PlatformError("ray", f"{len(lost)} nodes of the Ray cluster were lost."))
+            nodes = "a node" if len(lost) == 1 else f"{len(lost)} nodes"
+            raise _Ended(PlatformError("ray", f"the Ray cluster lost {nodes}."))
 
 
 def _work(stores: Stores, chosen: Champions, layout: Layout) -> Work:

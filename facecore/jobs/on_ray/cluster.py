@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
 import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,13 @@ logger = logging.getLogger(__name__)
 LOCAL = "local"
 _ADDRESS = re.compile(r"(?:ray://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 _CONNECT_S = 10.0
+_CLIENT_S = 180.0  # the cluster starts a process for each client, which imports Ray
 _HEAD = "node:__internal_head__"
 # Of the cores of a cluster without GPUs, the rest fetches, decodes and writes.
 _SHARE_OF_ACTORS = 0.75
+# One to read and one to write. Ray Data keeps cores for a step as long as more may come to it, so
+# with a single one reading would never let writing begin.
+_OTHER_CORES = 2
 # Decoded shards wait in the object store. On this machine it is memory that others need, too.
 _LOCAL_STORE_BYTES = 2 * 2**30
 
@@ -134,17 +141,16 @@ def layout(
             remedy="Set FACECORE_EXTRACT__DEVICE to auto or cpu, or start nodes with --num-gpus.",
         )
     if sum(gpus) and extract.device != "cpu":
-        most, each, needed = sum(gpus), 0, 1
+        most, each = sum(gpus), 0
     else:
         each = settings.cpus_per_actor
-        most = min(
-            sum(count // each for count in cores), int(sum(cores) * _SHARE_OF_ACTORS) // each
-        )
-        most, needed = max(most, int(max(cores, default=0) >= each)), each + 1
-    if most < 1 or sum(cores) < needed:
+        for_actors = min(int(sum(cores) * _SHARE_OF_ACTORS), sum(cores) - _OTHER_CORES)
+        most = min(sum(count // each for count in cores), for_actors // each)
+        most = max(most, int(max(cores, default=0) >= each))
+    if most < 1 or sum(cores) < each + _OTHER_CORES:
         raise ConfigError(
             f"the cluster has {sum(cores)} CPUs on {len(alive)} nodes. An actor takes {each} of "
-            "one node, and one must be left for reading and writing.",
+            f"one node, and {_OTHER_CORES} must be left for reading and writing.",
             remedy="Start larger nodes, or lower FACECORE_RAY__CPUS_PER_ACTOR.",
         )
     actors = min(settings.actors or most, most)
@@ -207,8 +213,8 @@ def _local(folder: Path) -> dict[str, Any]:
     from facecore.zoo.device import usable_cores
 
     return {
-        # One more than there are: reading and writing mostly wait.
-        "num_cpus": usable_cores() + 1,
+        # More than there are: reading and writing mostly wait.
+        "num_cpus": usable_cores() + _OTHER_CORES,
         "object_store_memory": _LOCAL_STORE_BYTES,
         "include_dashboard": False,
         "_temp_dir": str(folder / "ray"),  # Ray opens it to everybody; what is above stays closed
@@ -220,13 +226,28 @@ def _local(folder: Path) -> dict[str, Any]:
 @contextmanager
 def _session(ray: Any, address: str, **options: Any) -> Iterator[None]:
     told = logger.isEnabledFor(logging.INFO)
+
+    def connect(level: int) -> None:
+        ray.init(address=address, log_to_driver=told, logging_level=level, **options)
+
     try:
-        ray.init(address=address, log_to_driver=told, logging_level=logging.WARNING, **options)
+        if address.startswith("ray://"):
+            # Not in this thread, which Ray would have a word about.
+            _within(_CLIENT_S, partial(connect, logging.ERROR))
+        else:
+            connect(logging.WARNING)
     except ray.exceptions.AuthenticationError as error:
         raise CredentialsRejected(
             "Ray",
             f"the Ray cluster at {address} refused our token: {_first_line(error)}",
             remedy="Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token.",
+        ) from None
+    except TimeoutError:
+        raise PlatformError(
+            "ray",
+            f"the Ray cluster at {address} took the connection and did nothing with it.",
+            remedy="Start its first node with GRPC_ENABLE_FORK_SUPPORT=0, see docs/operations.md; "
+            "its log ray_client_server.err says more.",
         ) from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address == LOCAL:
@@ -239,6 +260,34 @@ def _session(ray: Any, address: str, **options: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """Call it in another thread, which is left behind after so long.
+
+    Ray's client waits for ever where the cluster's server for it died at its start.
+
+    Raises:
+        TimeoutError: it did not return.
+        Exception: what it raised.
+    """
+    answer: queue.Queue[BaseException | None] = queue.Queue()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # raised again in the caller's thread
+            answer.put(error)
+        else:
+            answer.put(None)
+
+    threading.Thread(target=run, name="facecore-ray-connect", daemon=True).start()
+    try:
+        error = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psycopg2 import errors as pg
+from psycopg2.extensions import cursor as Cursor
 
 from facecore.errors import CatalogBusy, NotFound
 from facecore.stores.catalog.connection import Catalog, Transaction, told_in_our_words
@@ -74,19 +75,17 @@ def find(tx: Transaction, model_version_id: int) -> VectorIndex | None:
 def build(tx: Transaction, model_version_id: int, dimension: int) -> None:
     """Create the index of a filled partition unless it exists.
 
-    With memory for the whole graph where that is at most 4 GiB: a graph that does not fit is
-    built many times more slowly. It takes minutes for millions of vectors, so the transaction's
-    time limit is lifted.
+    With memory for the whole graph where that is at most 4 GiB, or what the server's own
+    `maintenance_work_mem` gives: a graph that does not fit is built many times more slowly. It
+    takes minutes for millions of vectors, so the transaction's time limit is lifted.
     """
     table = partition(model_version_id)
     with tx.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [table])
         if exists(tx, f"{table}_hnsw"):
             return
-        cursor.execute(f"SELECT count(*) FROM {table}")
-        (rows,) = cursor.fetchone() or (0,)
         cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute(f"SET LOCAL maintenance_work_mem = '{_memory_mb(rows, dimension)}MB'")
+        _give_memory(cursor, table, dimension, local=True)
         cursor.execute("SAVEPOINT build")
         try:
             cursor.execute(_statement(f"{table}_hnsw", table, dimension))
@@ -118,10 +117,8 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
             cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 1))", [table])
             if cursor.fetchone() != (True,):
                 raise CatalogBusy(f"catalogue: the index of {table} is being rebuilt already.")
-            cursor.execute(f"SELECT count(*) FROM {table}")
-            (rows,) = cursor.fetchone() or (0,)
             cursor.execute("SET statement_timeout = 0")
-            cursor.execute(f"SET maintenance_work_mem = '{_memory_mb(rows, dimension)}MB'")
+            _give_memory(cursor, table, dimension, local=False)
             cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
             statement = _statement(new, table, dimension, how="CONCURRENTLY")
             try:
@@ -138,10 +135,15 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
         connection.close()
 
 
-def _memory_mb(rows: int, dimension: int) -> int:
-    """maintenance_work_mem for a graph of so many vectors."""
-    needed = rows * (2 * dimension + 2 * M * _BYTES_PER_LINK + _OVERHEAD_BYTES) // 2**20
-    return int(min(max(needed, 64), _MOST_MEMORY_MB))
+def _give_memory(cursor: Cursor, table: str, dimension: int, *, local: bool) -> None:
+    """As much `maintenance_work_mem` as the graph takes, or what the server gives already."""
+    per_vector = 2 * dimension + 2 * M * _BYTES_PER_LINK + _OVERHEAD_BYTES
+    cursor.execute(
+        f"SELECT set_config('maintenance_work_mem', greatest("
+        f" pg_size_bytes(current_setting('maintenance_work_mem')) / 1024, "
+        f" least((SELECT count(*) FROM {table}) * %s / 1024, %s))::text, %s)",
+        [per_vector, _MOST_MEMORY_MB * 1024, local],
+    )
 
 
 def _statement(name: str, table: str, dimension: int, how: str = "") -> str:

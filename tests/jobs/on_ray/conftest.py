@@ -38,6 +38,9 @@ class Cluster:
             "RAY_worker_niceness": "0",
             # On a busy machine importing Ray takes longer than it allows itself.
             "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",
+            # The process that serves a client is forked from one that uses gRPC, whose own way of
+            # surviving a fork crashes it (grpcio 1.85.1: a segmentation fault in event_engine).
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
         self._env = {**os.environ, **env, **self.access, "OMP_NUM_THREADS": "1"}
         self._nodes: list[subprocess.Popen[bytes]] = []

@@ -77,8 +77,8 @@ def test_a_node_and_the_command_killed_half_way_change_no_row(
     emptied(stores)
     deliver(stores, pictures, noisy_jpeg, NOISY)
 
-    cluster.add_node(3)
-    dying = cluster.add_node(3)
+    cluster.add_node(4)
+    dying = cluster.add_node(4)
     access = {**environment, **cluster.access}
     log = tmp_path / "command.log"
     running = command(cluster.address, access, log)

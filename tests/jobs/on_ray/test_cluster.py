@@ -78,7 +78,7 @@ def test_actors_on_cores_leave_some_for_reading() -> None:
     spread = layout(nodes({"CPU": 16}, {"CPU": 16}), RaySettings(cpus_per_actor=2), CPU)
     assert spread == Layout(actors=12, gpus=0, cpus=2, nodes=frozenset({"0", "1"}))
     assert spread.device == "cpu"
-    small = layout(nodes({"CPU": 3}), RaySettings(cpus_per_actor=2), CPU)
+    small = layout(nodes({"CPU": 4}), RaySettings(cpus_per_actor=2), CPU)
     assert small.actors == 1
     # Cores of two nodes make no actor.
     assert layout(nodes({"CPU": 3}, {"CPU": 3}), RaySettings(cpus_per_actor=2), CPU).actors == 2
@@ -95,9 +95,9 @@ def test_an_actor_for_every_gpu_takes_no_core() -> None:
 @pytest.mark.parametrize(
     ("cluster", "settings"),
     [
-        (nodes({"CPU": 2}), RaySettings(cpus_per_actor=2)),  # nothing left for reading
+        (nodes({"CPU": 3}), RaySettings(cpus_per_actor=2)),  # too few to read and to write
         (nodes({"CPU": 2}, {"CPU": 2}), RaySettings(cpus_per_actor=3)),
-        (nodes({"GPU": 8}), RaySettings()),
+        (nodes({"GPU": 8, "CPU": 1}), RaySettings()),
         (nodes(), RaySettings()),
     ],
 )
