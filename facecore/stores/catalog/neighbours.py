@@ -141,14 +141,16 @@ class LookUp:
         self, values: dict[str, object], k: int, ef_search: int
     ) -> list[tuple[int, float]]:
         distance = f"e.vector::halfvec({self._version.dimension}) <=> %(q)s::halfvec"
+        candidates = min(_MOST_CANDIDATES, ef_search + max(0, k - MEASURED_K))
         source, scanned = f"{self._table} AS e", k
         if not self._among.everything:
-            # Scanning on brings faces in nearly the right order only: take more, then sort.
+            # Scanning on brings faces in nearly the right order only, so more are taken, then
+            # sorted: as many as the index was measured to need, for behind a filter the nearest
+            # ones are farther away, and farther ones are found less surely.
             source += f" JOIN face ON face.id = e.face_id WHERE {self._among.of_one}"
-            scanned = 2 * k
+            scanned = max(2 * k, candidates)
         with self._tx.cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-            candidates = min(_MOST_CANDIDATES, ef_search + max(0, k - MEASURED_K))
             cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(candidates)])
             cursor.execute(
                 f"SELECT face_id, 1 - distance FROM (SELECT e.face_id, {distance} AS distance "

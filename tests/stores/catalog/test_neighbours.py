@@ -45,6 +45,7 @@ def crowd(tx, make):
         )
         ids = sorted(face_id for (face_id,) in cursor)
     faces.copy_embeddings(tx, model, ids, make.embeddings(make.vectors(3000)))
+    faces.build_index(tx, model)
     return model
 
 
