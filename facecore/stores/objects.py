@@ -267,9 +267,7 @@ class ObjectStore:
             self._opened = (os.getpid(), client)
         return self._opened[1]
 
-    def _read(
-        self, bucket_name: str, key: str, max_bytes: int | None
-    ) -> tuple[ObjectInfo, bytes]:
+    def _read(self, bucket_name: str, key: str, max_bytes: int | None) -> tuple[ObjectInfo, bytes]:
         bucket = self._s3.bucket(bucket_name)
         response = self._client.get_object(bucket, key)
         try:
