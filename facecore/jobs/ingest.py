@@ -19,7 +19,8 @@ from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import cursors, duplicates, images, shards
 from facecore.stores.catalog import quarantine as quarantined
-from facecore.stores.objects import ObjectInfo, addressable
+from facecore.stores.object_info import ObjectInfo
+from facecore.stores.objects import addressable
 from facecore.types import ImageStatus
 
 logger = logging.getLogger(__name__)

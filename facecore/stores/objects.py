@@ -6,22 +6,19 @@ bounded, so a server that is down costs seconds, not a hung worker.
 
 from __future__ import annotations
 
-import email.header
 import hashlib
 import io
 import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
 from minio.commonconfig import CopySource
 from minio.error import InvalidResponseError, S3Error, ServerError
-from minio.time import from_http_header
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from facecore.config import BUCKETS, S3Settings
@@ -29,9 +26,9 @@ from facecore.errors import (
     ConfigError,
     KeyRefused,
     ObjectMissing,
-    ObjectStoreUnavailable,
     ObjectTooLarge,
 )
+from facecore.stores.object_info import ObjectInfo, encoded, from_header, from_listing
 from facecore.stores.s3_errors import storage_full, translate, unavailable
 
 _CONNECT_S = 5.0
@@ -39,23 +36,6 @@ _READ_S = 30.0  # between two packets, not for the whole transfer
 _RETRIES = 2
 _BACKOFF_S = 0.3
 _KEY_BYTES = 1024  # S3's limit
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """An object without its bytes.
-
-    Attributes:
-        etag: without quotes; changes when the content does.
-        metadata: user metadata, lower-case names without `x-amz-meta-`. Only `stat` fills it:
-            S3 listings have none.
-    """
-
-    key: str
-    size: int
-    etag: str
-    last_modified: datetime
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +100,13 @@ class ObjectStore:
         Args:
             metadata: names of ASCII letters, digits and `-`; values of any characters.
         """
-        encoded: dict[str, str | list[str] | tuple[str]] = {
-            name: _encode_metadata(value) for name, value in (metadata or {}).items()
+        user_metadata: dict[str, str | list[str] | tuple[str]] = {
+            name: encoded(value) for name, value in (metadata or {}).items()
         }
         with self._told(bucket_name, key, writing=True):
             self._client.put_object(
                 self._s3.bucket(bucket_name), key, io.BytesIO(data), len(data),
-                content_type=content_type, metadata=encoded,
+                content_type=content_type, metadata=user_metadata,
             )  # fmt: skip
 
     def get(self, bucket_name: str, key: str, max_bytes: int | None = None) -> bytes:
@@ -179,7 +159,7 @@ class ObjectStore:
         """An object's size, ETag, time and metadata. Raises `ObjectMissing`."""
         with self._told(bucket_name, key):
             found = self._client.stat_object(self._s3.bucket(bucket_name), key)
-            return _described(key, found.metadata or {})
+            return from_header(key, found.metadata or {})
 
     def exists(self, bucket_name: str, key: str) -> bool:
         """Whether there is such an object."""
@@ -211,12 +191,7 @@ class ObjectStore:
             )
             objects = (item for item in found if item.object_name and not item.is_dir)
             for item in itertools.islice(objects, limit):
-                yield ObjectInfo(
-                    item.object_name or "",
-                    item.size or 0,
-                    _etag(item.etag),
-                    _known(item.last_modified),
-                )
+                yield from_listing(item)
 
     def copy(self, src_bucket: str, src_key: str, dst_bucket: str, dst_key: str) -> None:
         """Copy an object within the server, with its metadata. Raises `ObjectMissing`."""
@@ -271,7 +246,7 @@ class ObjectStore:
         bucket = self._s3.bucket(bucket_name)
         response = self._client.get_object(bucket, key)
         try:
-            info = _described(key, response.headers)
+            info = from_header(key, response.headers)
             if max_bytes is not None and info.size > max_bytes:
                 response.close()  # unread: this connection cannot be used again
                 raise ObjectTooLarge(bucket, key, info.size, max_bytes)
@@ -315,41 +290,3 @@ def addressable(key: str) -> bool:
         and "\0" not in key
         and not {".", ".."} & set(key.split("/"))
     )
-
-
-def _described(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    """An object by the header of the answer to HEAD or GET."""
-    named = {name.lower(): value for name, value in headers.items()}
-    modified = named.get("last-modified")
-    return ObjectInfo(
-        key,
-        int(named.get("content-length", 0)),
-        _etag(named.get("etag")),
-        _known(from_http_header(modified) if modified else None),
-        {
-            name.removeprefix("x-amz-meta-"): _decode_metadata(value)
-            for name, value in named.items()
-            if name.startswith("x-amz-meta-")
-        },
-    )
-
-
-def _etag(value: str | None) -> str:
-    return (value or "").strip('"')
-
-
-def _known(time: datetime | None) -> datetime:
-    if time is None:
-        raise ObjectStoreUnavailable("S3 named an object without its time.")
-    return time
-
-
-def _encode_metadata(value: str) -> str:
-    """RFC 2047, as S3 itself returns what is not ASCII; plain ASCII stays as it is."""
-    if value.isascii() and value.isprintable():
-        return value
-    return email.header.Header(value, "utf-8", maxlinelen=10_000).encode()
-
-
-def _decode_metadata(value: str) -> str:
-    return str(email.header.make_header(email.header.decode_header(value)))
