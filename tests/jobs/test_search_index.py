@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event, Thread
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,7 @@ from facecore.stores.catalog import (
     models,
     vector_index,
 )
+from facecore.stores.catalog.connection import Catalog
 from facecore.stores.catalog.face_filter import FaceFilter
 from facecore.stores.catalog.neighbours import LookUp
 from facecore.types import Contract, Embeddings, Floats
@@ -191,6 +195,26 @@ def test_it_is_measured_when_it_is_due(stores, model, vectors):
     with stores.catalog.transaction() as tx:
         tx.cursor().execute("DELETE FROM index_check")
     assert job.check(context(), **due)["met"]
+
+
+def test_building_waits_for_who_writes_however_long_that_takes(stores, model, vectors):
+    impatient = Stores(stores.settings)
+    impatient.catalog = Catalog(stores.settings.database, lock_s=1)
+    written, ended = Event(), Event()
+
+    def write() -> None:
+        with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute(f"UPDATE embedding_v{model} SET vector = vector WHERE face_id = 1")
+            written.set()
+            time.sleep(3)
+            ended.set()
+
+    writer = Thread(target=write)
+    writer.start()
+    assert written.wait(60)
+    assert job.rebuild(context("rebuild"), impatient)["met"]
+    assert ended.is_set()
+    writer.join()
 
 
 def test_too_few_faces_need_no_index(stores, model):

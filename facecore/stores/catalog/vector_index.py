@@ -117,7 +117,8 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
             cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 1))", [table])
             if cursor.fetchone() != (True,):
                 raise CatalogBusy(f"catalogue: the index of {table} is being rebuilt already.")
-            cursor.execute("SET statement_timeout = 0")
+            # It waits for those who write, a shard's minutes perhaps, and holds nobody up.
+            cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
             _give_memory(cursor, table, dimension, local=False)
             cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
             statement = _statement(new, table, dimension, how="CONCURRENTLY")
@@ -127,6 +128,7 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
                 cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
                 cursor.execute("SET max_parallel_maintenance_workers = 0")
                 cursor.execute(statement)
+            cursor.execute("RESET lock_timeout")  # putting it in place would hold others up
             # Two statements sent together are one transaction.
             cursor.execute(
                 f"DROP INDEX IF EXISTS {table}_hnsw; ALTER INDEX {new} RENAME TO {table}_hnsw"
