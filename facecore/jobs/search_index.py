@@ -1,8 +1,8 @@
 """The index of vectors: built when look-ups need one, and how much of an exact search it finds.
 
-So few faces as are compared exactly have no index: keeping one up to date would take a third of
-the time of extraction. The first one is built when there are more. It is measured when it was
-built, when it has grown, and once a day. Look-ups use it with
+So few faces as are compared exactly have no index: keeping one up to date takes ten times as long
+as writing a face. The first one is built when there are more. It is measured when it was built,
+when it has grown, and once a day. Look-ups use it with
 the smallest `ef_search` that meets the objective; where none does, they are exact and say so.
 """
 
