@@ -30,7 +30,7 @@ described = conf.configuration_description
 print(json.dumps({section: list(options["options"]) for section, options in described.items()}))
 """
 REQUIRED = re.compile(r"\$\{(\w+):\?([^}]+)\}")
-DEFAULTED = re.compile(r"\$\{(\w+):-([^}]*)\}")
+DEFAULTED = re.compile(r"\$\{(\w+):?-([^}]*)\}")
 
 
 @pytest.fixture(scope="module")
