@@ -40,7 +40,7 @@ def place(
     for module in placed.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    if device.type == "cpu" and _can_pack():
+    if device.type == "cpu" and _can_pack(dtype):
         _pack(placed, example)
     return placed
 
@@ -65,12 +65,15 @@ def _fold(network: nn.Module) -> None:
                 setattr(stack, name, nn.Identity())
 
 
-def _can_pack() -> bool:
-    """Whether this build of torch has the operators that torch.compile itself packs with."""
-    wanted = ("_reorder_convolution_weight", "_convolution_pointwise")
-    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
-        hasattr(torch.ops.mkldnn, name) for name in wanted
-    )
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the operators that torch.compile itself packs with, and
+    oneDNN computes in `dtype` on this processor (bfloat16 from AVX-512 on; torch's own
+    convolutions do it anywhere, slowly)."""
+    wanted = ("_reorder_convolution_weight", "_convolution_pointwise", "_is_mkldnn_bf16_supported")
+    available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    if not available or not all(hasattr(torch.ops.mkldnn, name) for name in wanted):
+        return False
+    return dtype is torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _PackedConvolution(nn.Module):

@@ -40,3 +40,17 @@ def test_the_original_is_untouched():
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert after["layers.0.weight"].dtype == torch.float32
+
+
+def test_where_onednn_has_no_bfloat16_torch_computes_it(monkeypatch):
+    """As on a processor without AVX-512."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    original = FromBytes().eval()
+    placed = place(original, CPU, torch.bfloat16, (1, 3, 32, 32))
+    assert {type(layer) for layer in placed.layers} == {ConvReLU, nn.Conv2d}
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        close = nn.functional.cosine_similarity(
+            placed(pixels).float().flatten(1), original(pixels).flatten(1)
+        )
+    assert close.min() > 0.999
