@@ -2,8 +2,8 @@
 
 So few faces as are compared exactly have no index: keeping one up to date takes ten times as long
 as writing a face. The first one is built when there are more. It is measured when it was built,
-when it has grown, and once a day. Look-ups use it with
-the smallest `ef_search` that meets the objective; where none does, they are exact and say so.
+when it has grown, and once a day. Look-ups use it with the smallest `ef_search` that meets the
+objective; where none does, they are exact and say so.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import re
 import secrets
 import shutil
@@ -17,6 +16,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -271,23 +271,18 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
         TimeoutError: it did not return.
         Exception: what it raised.
     """
-    answer: queue.Queue[BaseException | None] = queue.Queue()
+    answer: Future[None] = Future()
 
     def run() -> None:
         try:
             call()
         except BaseException as error:  # raised again in the caller's thread
-            answer.put(error)
+            answer.set_exception(error)
         else:
-            answer.put(None)
+            answer.set_result(None)
 
     threading.Thread(target=run, name="facecore-ray-connect", daemon=True).start()
-    try:
-        error = answer.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
+    answer.result(timeout=seconds)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from facecore.config import ExtractSettings, RaySettings
-from facecore.errors import ConfigError, DeviceUnavailable
+from facecore.errors import ConfigError, DeviceUnavailable, PlatformError
+from facecore.jobs.on_ray import cluster
 from facecore.jobs.on_ray.cluster import Layout, layout, require
 
 CPU = ExtractSettings()
@@ -60,6 +63,25 @@ def test_nobody_answers_at_the_address() -> None:
             require(address)
 
 
+def test_a_cluster_that_takes_the_connection_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Ray's client when the cluster's server for it died at its start: that takes a crash."""
+    never = Event()
+    ray = SimpleNamespace(
+        init=lambda **_: never.wait(), exceptions=SimpleNamespace(AuthenticationError=KeyError)
+    )
+    monkeypatch.setattr(cluster, "engine", lambda: ray)
+    monkeypatch.setattr(cluster, "_CLIENT_S", 0.1)
+    with (
+        pytest.raises(PlatformError, match="did nothing with it") as caught,
+        cluster.connected("ray://head:10001"),
+    ):
+        pytest.fail("there is no cluster")
+    never.set()
+    assert "GRPC_ENABLE_FORK_SUPPORT=0" in caught.value.remedy
+
+
 def test_the_address_belongs_to_the_engine(tmp_path: Path) -> None:
     done = call(
         "import sys; sys.argv = ['facecore', 'extract', '--ray-address', 'auto']\n"
@@ -86,14 +108,14 @@ def test_actors_on_cores_leave_some_for_reading() -> None:
 
 
 def test_an_actor_for_every_gpu_takes_no_core() -> None:
-    cluster = nodes({"CPU": 16}, {"GPU": 8}, {"GPU": 8, "CPU": 2})
-    spread = layout(cluster, RaySettings(), CPU)
+    gpus = nodes({"CPU": 16}, {"GPU": 8}, {"GPU": 8, "CPU": 2})
+    spread = layout(gpus, RaySettings(), CPU)
     assert (spread.actors, spread.gpus, spread.cpus, spread.device) == (16, 1, 0, "cuda")
-    assert layout(cluster, RaySettings(), ExtractSettings(device="cpu")).gpus == 0
+    assert layout(gpus, RaySettings(), ExtractSettings(device="cpu")).gpus == 0
 
 
 @pytest.mark.parametrize(
-    ("cluster", "settings"),
+    ("small", "settings"),
     [
         (nodes({"CPU": 3}), RaySettings(cpus_per_actor=2)),  # too few to read and to write
         (nodes({"CPU": 2}, {"CPU": 2}), RaySettings(cpus_per_actor=3)),
@@ -101,9 +123,9 @@ def test_an_actor_for_every_gpu_takes_no_core() -> None:
         (nodes(), RaySettings()),
     ],
 )
-def test_a_cluster_too_small(cluster: list[dict[str, Any]], settings: RaySettings) -> None:
+def test_a_cluster_too_small(small: list[dict[str, Any]], settings: RaySettings) -> None:
     with pytest.raises(ConfigError, match="the cluster has") as caught:
-        layout(cluster, settings, CPU)
+        layout(small, settings, CPU)
     assert "FACECORE_RAY__CPUS_PER_ACTOR" in caught.value.remedy
 
 
