@@ -167,22 +167,30 @@ def compare(ours: Faces, theirs: Faces) -> dict[str, Any]:
     }
 
 
-def bound(faces_per_image: float, pixels: float, threads: int) -> dict[str, float]:
-    """Images/s if nothing but the networks' arithmetic took time, at the best matrix product."""
+def bound(
+    faces_per_image: float, pixels: float, threads: int, embedder: torch.dtype
+) -> dict[str, Any]:
+    """Images/s if nothing but the networks' arithmetic took time, at the best matrix product.
+
+    Args:
+        pixels: searched in an image; the detector computes in float32.
+        embedder: what SFace computes in.
+    """
     torch.set_num_threads(1)
-    peak = peak_gflops()
+    peak = {dtype: peak_gflops(dtype) for dtype in {torch.float32, embedder}}
     flops = {}
     for name, side in (("sface", 112), ("yunet", 256)):
         prepared = registry.prepare(name, settings().cache, settings().model_dir)
         network = registry.load(name, prepared.path, prepared.sha256)
         batch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
         flops[name] = count_flops(lambda n=network, b=batch: n(b)) / 1e9
-    gflop = faces_per_image * flops["sface"] + pixels / 256**2 * flops["yunet"]
+    embedding, detection = faces_per_image * flops["sface"], pixels / 256**2 * flops["yunet"]
+    seconds = embedding / peak[embedder] + detection / peak[torch.float32]
     return {
-        "gflops_per_core": peak,
+        "gflops_per_core": {str(dtype).removeprefix("torch."): peak[dtype] for dtype in peak},
         "gflop_per_crop": flops["sface"],
-        "gflop_per_image": gflop,
-        "images_per_second": peak * threads / gflop,
+        "gflop_per_image": embedding + detection,
+        "images_per_second": threads / seconds,
     }
 
 
@@ -309,15 +317,19 @@ def main() -> None:
         own["ratio_per_pair"] = [a / b for a, b in pairs]
         own["agreement"] = compare(found["facecore"], found[side.name])
         report["sides"][side.name] = own
-    limit = bound(ours["faces"] / len(files), searched_pixels(files), options.threads)
+    limit = bound(
+        *(ours["faces"] / len(files), searched_pixels(files), options.threads),
+        embedder=getattr(torch, sides[0].made["embedder"].rpartition(" ")[2]),
+    )
     report["bound"] = limit
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"{len(files)} images ({name}), {options.threads} threads, {report['cpu']}\n")
     print(table(sides, report), end="\n\n")
+    speeds = " and ".join(f"{x:.0f} ({name})" for name, x in limit["gflops_per_core"].items())
     print(
         f"bound: {limit['images_per_second']:.0f} images/s ({limit['gflop_per_image']:.2f} GFLOP an"
-        f" image at {limit['gflops_per_core']:.0f} GFLOP/s a core); facecore reaches"
+        f" image at {speeds} GFLOP/s a core); facecore reaches"
         f" {ours['median'] / limit['images_per_second']:.0%} of it"
     )
     for side in present[1:]:

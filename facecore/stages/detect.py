@@ -99,7 +99,6 @@ class FaceDetector:
             torch.float32,
             (_CPU_PIXELS_AT_ONCE // 256**2, 256, 256, 3),
             wanted=backend,
-            threads=self._workers.threads,
             any_size=True,
             kept=kept,
         )

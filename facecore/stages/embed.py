@@ -53,7 +53,6 @@ class FaceEmbedder:
             dtype,
             example,
             wanted=backend,
-            threads=self._workers.threads,
             kept=kept,
         )
 

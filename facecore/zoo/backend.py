@@ -84,7 +84,6 @@ def make_backend(
     example: Sequence[int],
     *,
     wanted: str = "auto",
-    threads: int = 1,
     any_size: bool = False,
     kept: GraphStore | None = None,
 ) -> Backend:
@@ -96,7 +95,6 @@ def make_backend(
     Args:
         example: shape `[n, h, w, 3]` of a typical input; `n` is the largest batch.
         wanted: one of `BACKENDS`.
-        threads: of the caller that will call it at the same time.
         any_size: whether heights and widths vary.
         kept: where graphs of these weights that were checked before lie, which saves the check.
 
@@ -116,7 +114,7 @@ def make_backend(
     check = _Check(network, (_CHECKED_PICTURES, *sides, example[3]))
     for candidate in (dtype, torch.float32) if dtype != torch.float32 else (dtype,):
         if wanted != "torch" and device.type == "cpu":
-            made = _openvino(network, candidate, example, threads, any_size, wanted, kept)
+            made = _openvino(network, candidate, example, any_size, wanted, kept)
             if made is not None and (made.checked or check.agrees(made)):
                 made.confirm()
                 return made
@@ -146,7 +144,6 @@ def _openvino(
     network: nn.Module,
     dtype: torch.dtype,
     example: Sequence[int],
-    threads: int,
     any_size: bool,
     wanted: str,
     kept: GraphStore | None,
@@ -162,9 +159,7 @@ def _openvino(
     from facecore.zoo.openvino_backend import NotExportable, OpenVinoBackend
 
     try:
-        return OpenVinoBackend(
-            network, dtype, example, threads=threads, any_size=any_size, kept=kept
-        )
+        return OpenVinoBackend(network, dtype, example, any_size=any_size, kept=kept)
     except NotExportable as error:
         _log.warning("%s: torch computes. %s", type(network).__name__, error)
         return None

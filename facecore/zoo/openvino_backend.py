@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,16 +41,18 @@ class _ChannelsLast(nn.Module):
 
 
 class OpenVinoBackend:
-    """See `backend.Backend`. Every calling thread has requests of its own, each of one core.
+    """See `backend.Backend`. Each call computes in the calling thread, on one core.
 
     The network is compiled twice: for batches of exactly the example's form, which is the
     fastest (5 to 8 %), and for smaller batches and other sizes. Those are cut into powers of
     two: OpenVINO keeps its own layout of the weights for every shape it has seen, so there must
-    be few.
+    be few. And it is compiled once for each thread that calls at the same time: one that serves
+    several hands every batch to a thread of its own, which waits for a core while another core
+    idles (docs/performance.md: a tenth of the throughput). That costs the laid out weights once
+    more.
 
     Args:
         example: shape `[n, h, w, 3]`; `n` (a power of two) is the largest batch at once.
-        threads: that call it at the same time.
         any_size: whether heights and widths vary.
         kept: where the graph may lie, and goes once it was checked.
 
@@ -68,7 +71,6 @@ class OpenVinoBackend:
         dtype: torch.dtype,
         example: Sequence[int],
         *,
-        threads: int = 1,
         any_size: bool = False,
         kept: GraphStore | None = None,
     ) -> None:
@@ -90,8 +92,8 @@ class OpenVinoBackend:
             self._fixed.reshape([self._largest, *example[1:]])
         self._options = {
             "INFERENCE_PRECISION_HINT": _HINTS[dtype],
-            "NUM_STREAMS": max(1, threads),
-            "INFERENCE_NUM_THREADS": max(1, threads),
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": 1,
             # Pinning would put the threads of every process on the same cores.
             "ENABLE_CPU_PINNING": False,
             # What it keeps for each size it has seen (by default 5,000 entries, a few per layer
@@ -99,9 +101,8 @@ class OpenVinoBackend:
             "CPU_RUNTIME_CACHE_CAPACITY": 500,
         }
         self._lock = threading.Lock()
-        self._own = threading.local()
-        self._compiled: dict[bool, Any] = {}
-        self._compiled_in = 0
+        # Idle ones, by process and whether they are of the example's form; threads come and go.
+        self._requests: dict[tuple[int, bool], list[Any]] = {}
 
     def confirm(self) -> None:
         """The output was checked: the graph may serve other processes."""
@@ -114,32 +115,31 @@ class OpenVinoBackend:
         parts: list[Tensor] = []
         for part in _powers_of_two(len(array), self._largest):
             piece = array[part]
-            request = self._request(fixed=self._fixed is not None and len(piece) == self._largest)
-            request.set_input_tensor(tensor_of(piece, shared_memory=True))
-            request.infer()
-            # A copy: the request writes its next output into the same memory.
-            parts.append(torch.from_numpy(request.get_output_tensor(0).data.copy()))
+            fixed = self._fixed is not None and len(piece) == self._largest
+            with self._request(fixed=fixed) as request:
+                request.set_input_tensor(tensor_of(piece, shared_memory=True))
+                request.infer()
+                # A copy: the request writes its next output into the same memory.
+                parts.append(torch.from_numpy(request.get_output_tensor(0).data.copy()))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _request(self, *, fixed: bool) -> Any:
+    @contextmanager
+    def _request(self, *, fixed: bool) -> Iterator[Any]:
+        """One that no other thread has."""
+        # What OpenVINO compiled does not survive a fork, and cannot be freed after it: the
+        # child compiles again and leaves its parent's alone.
         key = os.getpid(), fixed
-        own: dict[tuple[int, bool], Any] = self._own.__dict__.setdefault("requests", {})
-        if key not in own:
-            own[key] = self._compile(fixed=fixed).create_infer_request()
-        return own[key]
-
-    def _compile(self, *, fixed: bool) -> Any:
-        # OpenVINO's threads do not survive a fork: the child compiles again.
         with self._lock:
-            if self._compiled_in != os.getpid():
-                self._compiled_in = os.getpid()
-                self._compiled = {}
-            if fixed not in self._compiled:
-                graph = self._fixed if fixed else self._any
-                self._compiled[fixed] = (
-                    _openvino().Core().compile_model(graph, "CPU", self._options)
-                )
-            return self._compiled[fixed]
+            idle = self._requests.setdefault(key, [])
+            request = idle.pop() if idle else None
+        if request is None:
+            graph = self._fixed if fixed else self._any
+            compiled = _openvino().Core().compile_model(graph, "CPU", self._options)
+            request = compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            idle.append(request)
 
 
 def _openvino() -> Any:

@@ -74,7 +74,7 @@ def test_any_size():
 
 def test_results_belong_to_the_caller_whichever_thread_calls():
     """No buffer of a request is handed out: later calls change nothing."""
-    made = OpenVinoBackend(Small(), torch.float32, CROPS, threads=2)
+    made = OpenVinoBackend(Small(), torch.float32, CROPS)
     found = {}
 
     def call(seed):

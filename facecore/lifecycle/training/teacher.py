@@ -55,7 +55,6 @@ class Teacher:
             exact = self._precision == "auto" and device.type == "cpu"
             dtype = resolve_precision("fp32" if exact else self._precision, device)
             example = (_CPU_CROPS_AT_ONCE, CROP_SIZE, CROP_SIZE, 3)
-            threads = torch.get_num_threads()
-            self._workers = Workers(device, threads)
-            self._backend = make_backend(self._network, device, dtype, example, threads=threads)
+            self._workers = Workers(device, torch.get_num_threads())
+            self._backend = make_backend(self._network, device, dtype, example)
         return self._backend
