@@ -50,5 +50,17 @@ def _answer(said: dict[str, Any], json: bool) -> None:
             "Look-ups use the index." if said["met"] else
             f"{said['objective']:.1%} are wanted: look-ups are exact."
         )  # fmt: skip
+        if said["met"]:
+            print_answer(_behind_filters(said))
     if said and not said["met"]:
         raise typer.Exit(1)
+
+
+def _behind_filters(said: dict[str, Any]) -> str:
+    if said["filter_recall"] is None or said["filter_recall"] < said["objective"]:
+        return "Behind filters they are exact: the index finds too little there."
+    return (
+        f"So they do behind filters that leave at least {said['filter_share']:.0%} of the faces: "
+        f"{said['filter_recall']:.1%} are found when {said['filter_candidates']} have to pass. "
+        "Behind narrower ones they are exact."
+    )

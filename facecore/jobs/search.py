@@ -166,11 +166,11 @@ def _look_up(
                     score=float(found.detections.scores[index]),
                     match=match,
                     compared=look_up.compared,
-                    note=method.note,
+                    note=look_up.note,
                 )
             )
-    if answers and method.note:
-        logger.warning("%s", method.note)
+    if answers and look_up.note:
+        logger.warning("%s", look_up.note)
     return answers
 
 

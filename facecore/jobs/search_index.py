@@ -14,19 +14,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from facecore.errors import NotFound
+from facecore.jobs.index_recall import measured
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.promotion_log import name_of
 from facecore.jobs.stores import Stores
-from facecore.lifecycle.recall import recall
-from facecore.stages.nearest import Nearest
 from facecore.stores.catalog import (
     active,
     alerts,
     estimates,
-    faces,
     index_checks,
     models,
     vector_index,
@@ -34,15 +30,10 @@ from facecore.stores.catalog import (
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.index_checks import IndexCheckRow
 from facecore.stores.catalog.models import ModelVersion
-from facecore.stores.catalog.neighbours import MEASURED_K
-from facecore.stores.catalog.vector_index import VectorIndex
-from facecore.types import Floats
 
 logger = logging.getLogger(__name__)
 
 KIND = "search_recall"
-# pgvector takes 1 to 1,000; steps of about 1.6, so that at most so much is wasted.
-EF_SEARCH = (40, 64, 100, 160, 250, 400, 640, 1000)
 # Grown by this since it was measured, an index is measured again.
 _GREW = 1.5
 _COUNTED = ("vectors", "recall", "ef_search", "met")
@@ -113,7 +104,7 @@ def measure(stores: Stores, version: ModelVersion, run_id: str) -> dict[str, Any
         # One moment, so that both searches see the same vectors.
         tx.set_session(isolation_level="REPEATABLE READ")
         index = vector_index.find(tx, version.id)
-        row = _measured(tx, stores, version, index, run_id) if index is not None else None
+        row = measured(tx, stores, version, index, run_id) if index is not None else None
     met = row is not None and row.recall >= stores.settings.search.min_recall
     with stores.catalog.transaction() as tx:
         if row is not None:
@@ -153,63 +144,6 @@ def _due(tx: Transaction, version: ModelVersion, vectors: int) -> bool:
     )
 
 
-def _measured(
-    tx: Transaction, stores: Stores, version: ModelVersion, index: VectorIndex, run_id: str
-) -> IndexCheckRow | None:
-    """The index asked for the neighbours of stored faces, beside exact products.
-
-    Faces of the catalogue are what look-ups are like: more pictures of people who are in it, and
-    people who were met once. Each is left out of its own answer.
-    """
-    wanted, k = stores.settings.search, MEASURED_K
-    seed = int(run_id[:8], 16)
-    own = index_checks.sample(tx, version.id, wanted.recall_queries, seed)
-    if len(own) < 2:
-        return None
-    among = f"face.id IN ({','.join(map(str, own.tolist()))})"
-    own, queries = faces.read_vectors(tx, version.id, among)
-    search = Nearest(_unit(queries), k, own=own, precision=wanted.precision)
-    vectors = 0
-    for face_ids, block in faces.blocks(tx, version.id):
-        vectors += len(face_ids)
-        search.add(_unit(block), face_ids)
-    found = search.result()
-    exact = np.full((len(own), k), -np.inf, np.float32)
-    place = np.arange(len(found)) - np.searchsorted(found.rows, found.rows)
-    exact[found.rows, place] = found.scores
-
-    tried: list[dict[str, Any]] = []
-    for ef_search in EF_SEARCH:
-        scores, seconds = index_checks.ask_index(tx, version.id, queries, own, k, ef_search)
-        measured = recall(exact, scores)
-        tried.append(
-            {
-                "ef_search": ef_search,
-                "recall": measured.value,
-                "recall_low": measured.low,
-                "recall_high": measured.high,
-                "p50_ms": float(np.median(seconds)) * 1e3,
-            }
-        )
-        # Surely enough, or as good as it gets: with few queries nothing is sure.
-        if measured.low >= wanted.min_recall or measured.value == 1.0:
-            break
-    best = max(tried, key=lambda one: (one["recall_low"] >= wanted.min_recall, one["recall"]))
-    return IndexCheckRow(
-        model_version_id=version.id,
-        vectors=vectors,
-        queries=len(own),
-        k=k,
-        m=index.m,
-        ef_construction=index.ef_construction,
-        objective=wanted.min_recall,
-        tried=tried,
-        index_oid=index.oid,
-        run_id=run_id,
-        **best,
-    )
-
-
 def _raise_alert(
     tx: Transaction, stores: Stores, version: ModelVersion, row: IndexCheckRow, run_id: str
 ) -> None:
@@ -228,9 +162,3 @@ def _raise_alert(
         "in_words": [sentence, "`facecore index rebuild` builds it anew."],
     }
     alerts.raise_alert(tx, KIND, name, "warning", evidence, run_id)
-
-
-def _unit(vectors: Floats) -> Floats:
-    """Rounded to float16, stored vectors are not quite of unit length; PostgreSQL divides by it."""
-    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit

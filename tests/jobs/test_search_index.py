@@ -10,6 +10,7 @@ import pytest
 
 from facecore.config import SearchSettings, Settings
 from facecore.jobs import search_index as job
+from facecore.jobs.index_recall import EF_SEARCH
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import (
@@ -128,8 +129,9 @@ def test_a_good_index_is_measured_and_used(stores, model, vectors):
     assert (said["m"], said["ef_construction"]) == (vector_index.M, vector_index.EF_CONSTRUCTION)
     assert said["recall_low"] >= 0.99
     # the smallest effort that meets the objective: the ones before it did not
-    assert said["tried"][-1]["ef_search"] == said["ef_search"]
-    assert all(tried["recall_low"] < 0.99 for tried in said["tried"][:-1])
+    without = [tried for tried in said["tried"] if "filter_share" not in tried]
+    assert without[-1]["ef_search"] == said["ef_search"]
+    assert all(tried["recall_low"] < 0.99 for tried in without[:-1])
     assert by_hand(stores, model, said["ef_search"]) == pytest.approx(said["recall"], abs=0.01)
     with stores.catalog.transaction() as tx:
         method = index_checks.method(tx, model, stores.settings.search)
@@ -139,11 +141,55 @@ def test_a_good_index_is_measured_and_used(stores, model, vectors):
         assert kept.recall == said["recall"]
 
 
+def test_it_is_measured_behind_a_filter_as_well(stores, model, vectors):
+    build(stores, model)
+    said = job.check(context(), stores=stores)
+    assert said["filter_share"] == index_checks.FILTER_SHARE
+    assert said["filter_candidates"] >= said["ef_search"]
+    with stores.catalog.transaction() as tx:
+        ids, stored = faces.read_vectors(tx, model, "true")
+        left = index_checks.passes(ids)
+        assert left.mean() == pytest.approx(index_checks.FILTER_SHARE, abs=0.03)
+        unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
+        rows = np.random.default_rng(6).choice(len(ids), 300, replace=False)
+        scores = unit[rows] @ unit[left].T
+        nearest = np.sort(scores, axis=1)[:, :-11:-1]
+        nobody = np.full(300, -1)
+        found, _ = index_checks.ask_index(
+            tx, model, stored[rows], nobody, 10, said["filter_candidates"], filtered=True
+        )
+        by_hand = float((found >= nearest[:, -1:] - 1e-5).mean())
+        assert by_hand == pytest.approx(said["filter_recall"], abs=0.01)
+        method = index_checks.method(tx, model, stores.settings.search)
+        assert said["filter_recall"] >= 0.99
+        assert method.behind_filter == said["filter_candidates"]
+
+
+def test_an_index_that_is_poor_behind_filters_is_used_without_one_only(stores, model, monkeypatch):
+    build(stores, model)
+    honest = index_checks.ask_index
+
+    def one_missed(*args, filtered=False):
+        scores, seconds = honest(*args, filtered=filtered)
+        if filtered:
+            scores[:, -1] = -np.inf
+        return scores, seconds
+
+    monkeypatch.setattr(index_checks, "ask_index", one_missed)
+    said = job.check(context(), stores=stores)
+    assert said["met"]
+    assert said["filter_recall"] < 0.91
+    assert said["tried"][-1]["ef_search"] == EF_SEARCH[-1]
+    with stores.catalog.transaction() as tx:
+        method = index_checks.method(tx, model, stores.settings.search)
+    assert (method.ef_search, method.behind_filter) == (said["ef_search"], None)
+
+
 def test_a_poor_index_is_not_used_until_it_is_built_anew(stores, model, vectors):
     build(stores, model, m=2)
     poor = job.check(context(), stores=stores)
     assert not poor["met"]
-    assert poor["tried"][-1]["ef_search"] == job.EF_SEARCH[-1]
+    assert poor["tried"][-1]["ef_search"] == EF_SEARCH[-1]
     assert by_hand(stores, model, poor["ef_search"]) == pytest.approx(poor["recall"], abs=0.05)
     assert poor["recall_low"] < poor["recall"] < poor["recall_high"] < 0.99
     probe = vectors[7].astype(np.float16).astype(np.float32)

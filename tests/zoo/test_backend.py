@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -88,6 +90,25 @@ def test_results_belong_to_the_caller_whichever_thread_calls():
     for seed, results in found.items():
         expected = made(pictures(6, seed=seed))
         assert all(torch.equal(result, expected) for result in results)
+
+
+def test_it_computes_in_the_thread_that_calls():
+    """Handed to a thread of OpenVINO's, a batch would wait for a core while another idles."""
+    made = OpenVinoBackend(Small(), torch.float32, (8, 224, 224, 3))
+    batch = pictures(8, 224)
+    made(batch)
+    here, everywhere = time.thread_time(), time.process_time()
+    while time.process_time() - everywhere < 0.5:
+        made(batch)
+    here, everywhere = time.thread_time() - here, time.process_time() - everywhere
+    assert here > 0.8 * everywhere
+
+
+def test_as_many_requests_as_threads_call_at_once():
+    made = OpenVinoBackend(Small(), torch.float32, CROPS)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(made, [pictures(6) for _ in range(20)]))
+    assert all(1 <= len(idle) <= 2 for idle in made._requests.values())
 
 
 def test_a_forked_child_computes_too():

@@ -21,6 +21,13 @@ from facecore.types import Floats
 # Recall falls slowly as an index grows. Grown by more than this since it was measured, the
 # measurement says nothing of it any more.
 OUTGROWN = 3.0
+# Behind a filter the nearest faces that pass are farther away, and farther ones are found less
+# surely. So an index is measured behind a filter as well, one that leaves this share of the faces
+# whatever their vectors are. Behind narrower ones it is not used.
+FILTER_SHARE = 0.25
+# The made-up filter: Knuth's multiplicative hash of the face's id, in SQL and in numpy.
+_PERIOD, _SPREAD, _RANGE = 1 << 20, 2654435761, 1 << 32
+_PASSES = f"(face_id & {_PERIOD - 1}) * {_SPREAD} & {_RANGE - 1} < {int(FILTER_SHARE * _RANGE)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,11 @@ class IndexCheckRow:
         recall, recall_low, recall_high: share of the `k` nearest that it finds, with its 95 %
             interval.
         p50_ms: of a look-up by the index, as its client sees it.
-        tried: the same of every `ef_search` that was tried.
+        tried: the same of every `ef_search` that was tried, without and behind a filter.
+        filter_share: of the faces, left by the filter behind which it was measured as well.
+        filter_candidates: the fewest that have to pass this filter to meet the objective, else
+            the best that was tried.
+        filter_recall: share of the `k` nearest behind the filter that it finds then.
     """
 
     model_version_id: int
@@ -51,9 +62,12 @@ class IndexCheckRow:
     tried: Sequence[Mapping[str, Any]]
     index_oid: int
     run_id: str | None
+    filter_share: float | None = None
+    filter_candidates: int | None = None
+    filter_recall: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexCheck(IndexCheckRow):
     """A recorded measurement."""
 
@@ -69,11 +83,14 @@ class Method:
         ef_search: by the index, looking at so many candidates; None: exactly.
         exact_up_to: so few faces are compared exactly in any case, which takes no longer.
         note: why exactly, where somebody should know; else empty.
+        behind_filter: so many candidates have to pass a filter that leaves at least
+            `FILTER_SHARE` of the faces; None: behind any filter exactly.
     """
 
     ef_search: int | None
     exact_up_to: int
     note: str = ""
+    behind_filter: int | None = None
 
 
 _COLUMNS = ", ".join(column.name for column in fields(IndexCheck))
@@ -102,7 +119,8 @@ def newest(tx: Transaction, model_version_id: int, limit: int = 1) -> list[Index
             "ORDER BY id DESC LIMIT %s",
             [model_version_id, limit],
         )
-        return [IndexCheck(*row) for row in cursor]
+        names = [column.name for column in fields(IndexCheck)]
+        return [IndexCheck(**dict(zip(names, row, strict=True))) for row in cursor]
 
 
 def method(tx: Transaction, model_version_id: int, wanted: SearchSettings) -> Method:
@@ -132,7 +150,13 @@ def method(tx: Transaction, model_version_id: int, wanted: SearchSettings) -> Me
             f"{wanted.min_recall:.1%} are wanted"
         )
     else:
-        return Method(check.ef_search, wanted.exact_up_to)
+        enough = (check.filter_recall or 0.0) >= wanted.min_recall
+        enough = enough and (check.filter_share or 1.0) <= FILTER_SHARE
+        return Method(
+            check.ef_search,
+            wanted.exact_up_to,
+            behind_filter=check.filter_candidates if enough else None,
+        )
     return Method(
         None,
         wanted.exact_up_to,
@@ -151,28 +175,41 @@ def sample(tx: Transaction, model_version_id: int, count: int, seed: int) -> npt
         return np.sort(np.array([face_id for (face_id,) in cursor], np.int64))
 
 
+def passes(face_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which faces the made-up filter leaves: about `FILTER_SHARE` of them, always the same."""
+    spread = (face_ids.astype(np.uint64) & np.uint64(_PERIOD - 1)) * np.uint64(_SPREAD)
+    left: npt.NDArray[np.bool_] = (spread & np.uint64(_RANGE - 1)) < int(FILTER_SHARE * _RANGE)
+    return left
+
+
 def ask_index(
     tx: Transaction,
     model_version_id: int,
     vectors: Floats,
     own: npt.NDArray[np.int64],
     k: int,
-    ef_search: int,
+    candidates: int,
+    *,
+    filtered: bool = False,
 ) -> tuple[Floats, Floats]:
     """What the index alone finds, whatever the planner would choose.
 
     Args:
         vectors: float32 `[q, d]`.
         own: face ids `[q]` that are no answer to their own query; -1: all are.
+        candidates: that are looked at (`ef_search`), or that have to pass the filter.
+        filtered: among the faces that pass the made-up filter, see `passes`.
 
     Returns:
         Scores `[q, k]` of what was found, best first, -inf where it was fewer; seconds `[q]`.
     """
     halfvec = f"halfvec({vectors.shape[1]})"
+    distance = f"vector::{halfvec} <=> %(q)s::{halfvec}"
     statement = (
-        f"SELECT face_id, 1 - (vector::{halfvec} <=> %(q)s::{halfvec}) "
+        f"SELECT face_id, 1 - distance FROM (SELECT face_id, {distance} AS distance "
         f"FROM {vector_index.partition(model_version_id)} "
-        f"ORDER BY vector::{halfvec} <=> %(q)s::{halfvec} LIMIT %(limit)s"
+        f"{f'WHERE {_PASSES}' if filtered else ''} ORDER BY {distance} LIMIT %(scanned)s) AS hit "
+        "ORDER BY distance LIMIT %(limit)s"
     )
     scores = np.full((len(vectors), k), -np.inf, np.float32)
     seconds = np.zeros(len(vectors), np.float32)
@@ -180,9 +217,11 @@ def ask_index(
         for setting in ("enable_seqscan", "enable_sort"):
             cursor.execute(f"SET LOCAL {setting} = off")
         cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(int(ef_search))])
+        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(int(candidates))])
         for row, vector in enumerate(vectors):
-            values = {"q": as_text(vector), "limit": k + int(own[row] >= 0)}
+            limit = k + int(own[row] >= 0)
+            scanned = max(limit, candidates) if filtered else limit
+            values = {"q": as_text(vector), "limit": limit, "scanned": scanned}
             began = time.perf_counter()
             cursor.execute(statement, values)
             hits = cursor.fetchall()

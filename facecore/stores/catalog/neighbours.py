@@ -10,7 +10,7 @@ from facecore.errors import ShapeError, UsageError
 from facecore.stores.catalog import estimates, models, people, vector_index
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.index_checks import Method
+from facecore.stores.catalog.index_checks import FILTER_SHARE, Method
 from facecore.stores.catalog.vector_copy import as_text
 from facecore.types import Floats
 
@@ -20,6 +20,7 @@ MOST_FACES = 1000
 # Several nearest faces may be of one person, or of nobody; look at enough to find so many people.
 _FACES_PER_PERSON = 10
 _MOST_CANDIDATES = 1000  # pgvector's limit of ef_search
+_SAMPLED_FACES = 1000  # tell a share of a quarter to 1.4 percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,10 @@ class Neighbour:
 class LookUp:
     """Looks vectors up among the faces that a filter leaves, in one transaction.
 
-    The answer is never shorter than there are faces: few are compared exactly; of many the index
-    is scanned on and on until enough of them passed the filter, and where it gives up before that
-    they are compared exactly as well.
+    The answer is never shorter than there are faces, nor less sure than the index was measured to
+    be: few are compared exactly; of many the index is scanned on and on until enough of them
+    passed the filter, and where it gives up before that they are compared exactly as well, as
+    behind a filter that leaves a smaller share of them than the index was measured with.
 
     Args:
         method: whether the index is used; see `index_checks.method`.
@@ -46,6 +48,7 @@ class LookUp:
 
     Attributes:
         compared: how many faces the answer was chosen from: exact for few, else at most so many.
+        note: why many are compared exactly, where they are; else empty.
 
     Raises:
         NotFound: there is no such model version.
@@ -62,6 +65,8 @@ class LookUp:
         self._among = among
         self._few: list[int] | None = None
         self.compared = self._count()
+        self.note = method.note
+        self._candidates = self._by_index_with()
 
     def nearest(self, vector: Floats, k: int = 10) -> list[Neighbour]:
         """The `k` faces most similar to `vector`, best first; fewer only where there are fewer.
@@ -110,6 +115,35 @@ class LookUp:
             self._few = [int(face_id) for (face_id,) in cursor]
         return len(self._few)
 
+    def _by_index_with(self) -> int | None:
+        """How many candidates the index looks at; None: it is not used. Sets `note`."""
+        if self._empty or self._few is not None or self._method.ef_search is None:
+            return None
+        if self._among.everything:
+            return self._method.ef_search
+        if self._method.behind_filter is not None and self._share() >= FILTER_SHARE:
+            return self._method.behind_filter
+        self.note = (
+            f"Compared exactly: behind this filter the index of {self._version.name}/"
+            f"{self._version.version} finds too few of the nearest faces."
+        )
+        return None
+
+    def _share(self) -> float:
+        """Which share of the faces passes the filter, by a sample, the same one every time."""
+        with self._tx.cursor() as cursor:
+            cursor.execute(f"SELECT min(face_id), max(face_id) FROM {self._table}")
+            first, last = cursor.fetchone() or (0, 0)
+            some = np.random.default_rng(0).integers(first, last + 1, _SAMPLED_FACES)
+            cursor.execute(
+                f"SELECT coalesce(avg((({self._among.of_one}) IS TRUE)::int), 0) "
+                f"FROM {self._table} AS e JOIN face ON face.id = e.face_id "
+                "WHERE e.face_id = ANY(%(some)s)",
+                {**self._among.values, "some": some.tolist()},
+            )
+            (share,) = cursor.fetchone() or (0,)
+        return float(share)
+
     def _nearest(self, vector: Floats, k: int) -> list[tuple[int, float]]:
         """Face id and score of the `k` nearest."""
         dimension = self._version.dimension
@@ -118,9 +152,9 @@ class LookUp:
         if self._empty:
             return []
         values = {**self._among.values, "q": as_text(vector), "k": k, "few": self._few}
-        if self._method.ef_search is not None and self._few is None:
-            found = self._by_index(values, k, self._method.ef_search)
-            if len(found) == k:
+        if self._candidates is not None:
+            found = self._by_index(values, k, self._candidates)
+            if found is not None:
                 return found
         where = "true"
         if self._few is not None:
@@ -138,27 +172,30 @@ class LookUp:
             return [(int(face_id), float(score)) for face_id, score in cursor]
 
     def _by_index(
-        self, values: dict[str, object], k: int, ef_search: int
-    ) -> list[tuple[int, float]]:
+        self, values: dict[str, object], k: int, candidates: int
+    ) -> list[tuple[int, float]] | None:
+        """What the index finds; None where it gave up too early."""
         distance = f"e.vector::halfvec({self._version.dimension}) <=> %(q)s::halfvec"
-        candidates = min(_MOST_CANDIDATES, ef_search + max(0, k - MEASURED_K))
+        candidates = min(_MOST_CANDIDATES, candidates + max(0, k - MEASURED_K))
         source, scanned = f"{self._table} AS e", k
         if not self._among.everything:
             # Scanning on brings faces in nearly the right order only, so more are taken, then
-            # sorted: as many as the index was measured to need, for behind a filter the nearest
-            # ones are farther away, and farther ones are found less surely.
+            # sorted: as many as the index was measured to need behind a filter.
             source += f" JOIN face ON face.id = e.face_id WHERE {self._among.of_one}"
             scanned = max(2 * k, candidates)
         with self._tx.cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
             cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(candidates)])
             cursor.execute(
-                f"SELECT face_id, 1 - distance FROM (SELECT e.face_id, {distance} AS distance "
-                f"FROM {source} ORDER BY {distance} LIMIT %(scanned)s) AS hit "
-                "ORDER BY distance, face_id LIMIT %(k)s",
+                f"SELECT face_id, 1 - distance, count(*) OVER () FROM (SELECT e.face_id, "
+                f"{distance} AS distance FROM {source} ORDER BY {distance} LIMIT %(scanned)s) "
+                "AS hit ORDER BY distance, face_id LIMIT %(k)s",
                 {**values, "scanned": scanned},
             )
-            return [(int(face_id), float(score)) for face_id, score in cursor]
+            hits = cursor.fetchall()
+        if not hits or hits[0][2] < scanned:
+            return None
+        return [(int(face_id), float(score)) for face_id, score, _ in hits]
 
     def _known(self, found: list[tuple[int, float]]) -> list[Neighbour]:
         face_ids = [face_id for face_id, _ in found]

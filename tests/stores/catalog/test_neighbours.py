@@ -9,13 +9,20 @@ import pytest
 
 from facecore.config import SearchSettings
 from facecore.errors import ShapeError, UsageError
-from facecore.stores.catalog import face_filter, faces, index_checks, people, vector_index
+from facecore.stores.catalog import (
+    face_filter,
+    faces,
+    index_checks,
+    neighbours,
+    people,
+    vector_index,
+)
 from facecore.stores.catalog.face_filter import FaceFilter
 from facecore.stores.catalog.index_checks import IndexCheckRow, Method
 from facecore.stores.catalog.neighbours import LookUp
 
 EXACT = Method(None, 0)
-BY_INDEX = Method(100, 0)
+BY_INDEX = Method(100, 0, behind_filter=100)
 EVERYBODY, ENROLLED = FaceFilter(), FaceFilter(enrolled=True)
 NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
@@ -82,7 +89,8 @@ def test_the_nearest_faces_are_those_of_an_exact_search(tx, make, crowd, method)
     np.testing.assert_allclose([hit.score for hit in found], scores[:10], atol=1e-3)
 
 
-def test_a_filter_that_leaves_one_in_a_hundred_cuts_nothing_short(tx, make, crowd):
+def test_a_filter_that_leaves_one_in_a_hundred_cuts_nothing_short(tx, make, crowd, monkeypatch):
+    monkeypatch.setattr(neighbours, "FILTER_SHARE", 0.0)  # the index, though it is no good here
     force_the_index(tx)
     rare = FaceFilter(sources=("rare",))
     look_up = LookUp(tx, crowd, BY_INDEX, rare)
@@ -98,6 +106,26 @@ def test_a_filter_that_leaves_one_in_a_hundred_cuts_nothing_short(tx, make, crow
         assert ids_of(few.nearest(probe, 10)) == best[:10]
     assert hits >= 0.99 * 200
     assert len(look_up.nearest(probe, 40)) == 30  # all there are, though the index gives up
+
+
+def test_the_index_is_used_behind_filters_that_leave_as_many_as_it_was_measured_with(
+    tx, make, crowd
+):
+    force_the_index(tx)
+    wide = FaceFilter(since=NOON + timedelta(minutes=200))  # a third
+    narrow = FaceFilter(since=NOON + timedelta(minutes=250))  # a sixth
+    assert LookUp(tx, crowd, BY_INDEX, wide).note == ""
+    for method, chosen in ((BY_INDEX, narrow), (Method(100, 0), wide), (Method(100, 0), narrow)):
+        look_up = LookUp(tx, crowd, method, chosen)
+        assert "behind this filter the index" in look_up.note
+        for probe in probes(make, 5):
+            minute = 200 if chosen is wide else 250
+            best, _ = brute_force(tx, crowd, probe, f"face.image_id >= {minute}")
+            assert ids_of(look_up.nearest(probe, 10)) == best[:10]
+    assert (
+        LookUp(tx, crowd, Method(100, 5000), narrow).note == ""
+    )  # few: exact as a matter of course
+    assert LookUp(tx, crowd, Method(None, 0, "why"), narrow).note == "why"
 
 
 def test_filters_by_time_and_place_agree_with_brute_force(tx, make, crowd):
@@ -205,6 +233,13 @@ def test_an_index_is_used_as_it_was_measured_and_only_then(tx, make, crowd):
     assert "was not measured yet" in index_checks.method(tx, crowd, wanted).note
     measured(tx, crowd)
     assert index_checks.method(tx, crowd, wanted) == Method(64, 100)
+    behind = {"filter_share": 0.25, "filter_candidates": 250}
+    measured(tx, crowd, **behind, filter_recall=0.991)
+    assert index_checks.method(tx, crowd, wanted) == Method(64, 100, behind_filter=250)
+    measured(tx, crowd, **behind, filter_recall=0.98)
+    assert index_checks.method(tx, crowd, wanted) == Method(64, 100)
+    measured(tx, crowd, **behind | {"filter_share": 0.5}, filter_recall=0.991)
+    assert index_checks.method(tx, crowd, wanted) == Method(64, 100)
     measured(tx, crowd, recall=0.98, recall_low=0.97, recall_high=0.985)
     poor = index_checks.method(tx, crowd, wanted)
     assert poor.ef_search is None
@@ -218,5 +253,5 @@ def test_an_index_is_used_as_it_was_measured_and_only_then(tx, make, crowd):
         cursor.execute(f"DROP INDEX embedding_v{crowd}_hnsw")
     assert "does not exist" in index_checks.method(tx, crowd, wanted).note
     assert [check.recall for check in index_checks.newest(tx, crowd, 10)] == [
-        0.995, 0.995, 0.98, 0.995,
+        0.995, 0.995, 0.98, *[0.995] * 4,
     ]  # fmt: skip

@@ -1,0 +1,25 @@
+"""What the index of vectors finds behind a filter.
+
+Revision ID: 0010
+"""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create everything; the SQL beside this file is the readable definition."""
+    sql = files("facecore.stores.migrations.versions") / "v0010_filtered_recall.sql"
+    # Through the driver's own cursor: the text has % signs that are no parameters.
+    op.get_bind().connection.cursor().execute(sql.read_text("utf-8"))
+
+
+def downgrade() -> None:
+    """Refuse: what was in use is kept. The way back is the backup."""
+    raise RuntimeError("this revision cannot be undone; restore the backup instead")
