@@ -42,8 +42,9 @@ Outcome = ExtractedImage | ImageRejected
 # fill it.
 _GROUP_IMAGES = {"cpu": 16, "cuda": 256}
 _LANES_ON_GPU = 3
-# One that is computed, one that is ready to be, one that waits for the consumer or for its turn.
-_GROUPS_PER_LANE = 3
+# One that is computed, one that is ready to be; the others wait for their turn or for the
+# consumer, so that lanes go on while it writes a pack of crops away.
+_GROUPS_PER_LANE = 6
 _PIXELS_WAITING = {"cpu": 32_000_000, "cuda": 512_000_000}
 _MAX_BYTES_WAITING = 64 * 2**20
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +77,30 @@ def engine() -> Any:
         ray = import_module("ray")
         import_module("ray.data")
     except ImportError as error:
-        raise ConfigError(
-            f"the engine ray is not installed ({error}).",
-            remedy="Install it with `.venv/bin/uv pip install --require-hashes "
-            "-r requirements-ray.txt`, or use the engine local.",
-        ) from None
+        raise _not_installed(str(error)) from None
     return ray
+
+
+def _not_installed(why: str) -> ConfigError:
+    return ConfigError(
+        f"the engine ray is not installed ({why}).",
+        remedy="Install it with `.venv/bin/uv pip install --require-hashes "
+        "-r requirements-ray.txt`, or use the engine local.",
+    )
 
 
 def require(address: str) -> None:
     """Say at once what would keep `connected` from succeeding, as far as that is quickly known.
 
+    Ray is looked for and not imported: it reads what token to use when it is imported, and the
+    token of a local cluster is made when that is started.
+
     Raises:
         ConfigError: Ray is not installed, or nothing answers at the address.
     """
     _require_address(address)
-    engine()
+    if find_spec("ray") is None:
+        raise _not_installed("No module named 'ray'")
 
 
 @contextmanager

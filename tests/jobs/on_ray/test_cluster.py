@@ -48,6 +48,13 @@ def test_ray_is_imported_by_its_engine_only_and_torch_where_it_computes(tmp_path
         assert done.returncode == 0, done.stderr
 
 
+def test_it_is_not_imported_before_its_token_is_made(tmp_path: Path) -> None:
+    """Ray reads at import which token to use, and would use none."""
+    (tmp_path / "ray.py").write_text("raise SystemExit('it was imported')")
+    done = call("from facecore.jobs.on_ray.cluster import require; require('local')", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("address", ["", "head", "http://head:1", "ray://head", "head:0", "a b:1"])
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(ConfigError, match="address of a Ray cluster") as caught:
