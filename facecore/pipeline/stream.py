@@ -43,8 +43,8 @@ Outcome = ExtractedImage | ImageRejected
 _GROUP_IMAGES = {"cpu": 16, "cuda": 256}
 _LANES_ON_GPU = 3
 # One that is computed, one that is ready to be; the others wait for their turn or for the
-# consumer, so that lanes go on while it writes a pack of crops away.
-_GROUPS_PER_LANE = 6
+# consumer, so that small groups go on while it writes a pack of crops away.
+_GROUPS_PER_LANE = {"cpu": 6, "cuda": 3}
 _PIXELS_WAITING = {"cpu": 32_000_000, "cuda": 512_000_000}
 _MAX_BYTES_WAITING = 64 * 2**20
 
@@ -92,7 +92,7 @@ def stream(
         group_items=group,
         group_pixels=(max_pixels_waiting or _PIXELS_WAITING[device.type]) // lanes,
         group_bytes=max_bytes_waiting // 2,
-        max_items=_GROUPS_PER_LANE * lanes * group,
+        max_items=_GROUPS_PER_LANE[device.type] * lanes * group,
         max_bytes=max_bytes_waiting,
     )
     threads = [
