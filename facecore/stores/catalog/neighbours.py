@@ -132,7 +132,9 @@ class LookUp:
     def _share(self) -> float:
         """Which share of the faces passes the filter, by a sample, the same one every time."""
         with self._tx.cursor() as cursor:
-            cursor.execute(f"SELECT min(face_id), max(face_id) FROM {self._table}")
+            cursor.execute(
+                f"SELECT coalesce(min(face_id), 0), coalesce(max(face_id), 0) FROM {self._table}"
+            )
             first, last = cursor.fetchone() or (0, 0)
             some = np.random.default_rng(0).integers(first, last + 1, _SAMPLED_FACES)
             cursor.execute(
