@@ -13,6 +13,7 @@ from facecore.local.airflow_client import AirflowClient, DagRun
 _RUN_TIMEOUT_S = 4 * 3600.0
 _ASSET_TIMEOUT_S = 60.0
 _POLL_S = 0.5
+_QUESTION_STANDS_S = 3.0  # the scheduler looks every half second
 
 
 class Runs:
@@ -77,13 +78,29 @@ class Runs:
     def answer(
         self, run: DagRun, task_id: str, option: str, reason: str, by: AirflowClient
     ) -> bool:
-        """Answer what a task of a run asks, as soon as it asks; False: the run ended before."""
-        while not self.client.run(run).ended:
-            if self.client.awaits_answer(run, task_id):
+        """Answer what a task of a run asks until the run ends; False: it asked nothing.
+
+        A question stands for a while before it is answered. Airflow takes an answer that comes
+        before its scheduler noticed that the asking process ended for a failure of the task,
+        loses it and asks again; that question is answered too.
+        """
+        answered = False
+        asked_at: float | None = None
+
+        def answer_what_stands(_: DagRun) -> None:
+            nonlocal answered, asked_at
+            if not self.client.awaits_answer(run, task_id):
+                asked_at = None
+            elif asked_at is None:
+                asked_at = time.monotonic()
+            elif time.monotonic() - asked_at >= _QUESTION_STANDS_S:
                 by.answer(run, task_id, option, {"reason": reason})
-                return True
-            time.sleep(_POLL_S)
-        return False
+                answered, asked_at = True, None
+
+        self.client.wait_for_end(
+            run, timeout_s=_RUN_TIMEOUT_S, on_poll=answer_what_stands, poll_s=_POLL_S
+        )
+        return answered
 
     def _tell(self, run: DagRun) -> DagRun:
         self._say("airflow", f"{run.dag_id}: {self.client.run_page(run)}")
