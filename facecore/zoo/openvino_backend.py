@@ -48,7 +48,7 @@ class OpenVinoBackend:
     two: OpenVINO keeps its own layout of the weights for every shape it has seen, so there must
     be few. And it is compiled once for each thread that calls at the same time: one that serves
     several hands every batch to a thread of its own, which waits for a core while another core
-    idles (docs/performance.md: a tenth of the throughput). That costs the laid out weights once
+    idles (docs/performance.md: a fifth of the throughput). That costs the laid out weights once
     more.
 
     Args:

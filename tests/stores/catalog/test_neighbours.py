@@ -122,9 +122,8 @@ def test_the_index_is_used_behind_filters_that_leave_as_many_as_it_was_measured_
             minute = 200 if chosen is wide else 250
             best, _ = brute_force(tx, crowd, probe, f"face.image_id >= {minute}")
             assert ids_of(look_up.nearest(probe, 10)) == best[:10]
-    assert (
-        LookUp(tx, crowd, Method(100, 5000), narrow).note == ""
-    )  # few: exact as a matter of course
+    few = LookUp(tx, crowd, Method(100, 5000), narrow)  # exact as a matter of course
+    assert few.note == ""
     assert LookUp(tx, crowd, Method(None, 0, "why"), narrow).note == "why"
 
 
