@@ -1,6 +1,7 @@
 """Extraction on a GPU, on a bare machine: torch, torchvision and numpy are enough.
 
     PYTHONPATH=. python benchmarks/gpu_extraction.py [--images DIR] [--weights DIR] [--batch 256]
+                                                   [--processes N]
 
 JPEG bytes in memory → embeddings on the host. Without `--images`, JPEGs of 250 × 250 px are made
 from smooth noise. Without `--weights` (a folder with yunet.safetensors and sface.safetensors;
@@ -13,7 +14,8 @@ Three parts:
    copying, detection, alignment, embedding and copying back;
 2. everything overlapped, as the engine does it: lanes that decode, upload and compute on streams
    of their own, results as arrays; and through `facecore.pipeline.stream`, one object per image;
-3. the embedder alone: eager, torch.compile and CUDA graph.
+   with `--processes N`, also in so many processes side by side;
+3. the embedder alone: as the engine computes it (CUDA graphs), kernel by kernel, torch.compile.
 
 And the bounds: what each resource alone would allow (best matrix product in the embedder's
 precision, host-to-device copies, decoding on all cores), and how far the measured rate is from
@@ -23,14 +25,18 @@ the lowest of them. `--device cpu` runs the same code without a GPU, to see that
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
+import itertools
 import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +51,8 @@ from facecore.pipeline.extract import FaceExtractor
 from facecore.pipeline.on_device import _download, _upload, extract_on_device
 from facecore.pipeline.stream import stream
 from facecore.stages.align_on_device import align_on_device
-from facecore.stages.decode import Limits, read
+from facecore.stages.decode import Limits, decode, read
+from facecore.stages.decode_behind import decode_behind
 from facecore.stages.decode_on_device import decode_mixed, nvjpeg_share
 from facecore.stages.detect import FaceDetector, Found
 from facecore.stages.embed import FaceEmbedder
@@ -110,6 +117,7 @@ def make_extractor(options: argparse.Namespace) -> FaceExtractor:
     )
     extractor = FaceExtractor(finder, embedder, workers)
     extractor.on_device = finder
+    extractor.made_with = options  # type: ignore[attr-defined]
     return extractor
 
 
@@ -120,20 +128,31 @@ def waited(device: torch.device) -> float:
 
 
 def decoded(extractor: FaceExtractor, files: list[bytes], share: float) -> list[Any]:
+    """As the engine does it: on the device, or rejected."""
     contents = [read(data, Limits()) for data in files]
     device, workers = extractor.workers.device, extractor.workers.on_cpu()
-    return decode_mixed(contents, device, workers, share if device.type == "cuda" else 0.0)
+    return decode_mixed(contents, device, workers, share)
 
 
-def by_stage(extractor: FaceExtractor, files: list[bytes], share: float) -> dict[str, float]:
+def by_stage(extractor: FaceExtractor, files: list[bytes]) -> dict[str, float]:
     """Milliseconds per image of each stage, one after the other; medians of five."""
     detector, embedder = extractor.on_device, extractor.embedder
     assert detector is not None
     device, times = detector.device, []
-    for _ in range(6):
+    for _ in range(8):
         marks = [waited(device)]
-        pictures = decoded(extractor, files, share)
+        contents = [read(data, Limits()) for data in files]
         marks.append(waited(device))
+        cpu = extractor.workers.on_cpu()
+        pixels, _ = decode_behind(contents, cpu, pinned=device.type == "cuda")
+        marks.append(waited(device))
+        pixels = pixels.to(device, non_blocking=True)
+        marks.append(waited(device))
+        sizes = [content.header.height * content.header.width for content in contents]
+        pictures = [
+            picture.view(content.header.height, content.header.width, 3)
+            for picture, content in zip(pixels.split(sizes), contents, strict=True)
+        ]
         uploaded = _upload(pictures, device)
         marks.append(waited(device))
         found = detector.detect_stacks(uploaded.stacks)
@@ -146,21 +165,57 @@ def by_stage(extractor: FaceExtractor, files: list[bytes], share: float) -> dict
         _download(found, crops, vectors, len(files))
         marks.append(waited(device))
         times.append(np.diff(marks) / len(files) * 1e3)
-    names = ("decode", "copy up", "detect", "align", "embed", "copy back")
-    median = np.median(np.array(times[1:]), axis=0)  # the first one warms up
+    names = (*("header", "decode", "copy up", "lay out", "detect", "align", "embed", "copy back"),)
+    median = np.median(np.array(times[3:]), axis=0)  # the first ones warm up
     return dict(zip(names, median.tolist(), strict=True))
 
 
+def agreement(extractor: FaceExtractor, files: list[bytes]) -> dict[str, float]:
+    """Beside the CPU's own way in float32: images with as many faces, and the least cosine."""
+    device = extractor.workers.device
+    twin = copy.copy(extractor)
+    if device.type == "cuda":
+        options = argparse.Namespace(**vars(extractor.made_with))
+        options.device, options.precision = "cpu", "fp32"
+        twin = make_extractor(options)
+    twin.on_device = None
+    pictures = [decode(data, Limits()) for data in files]
+    for _ in range(2):  # from the third time on, CUDA graphs compute
+        extractor.extract(pictures)
+    pairs = list(zip(extractor.extract(pictures), twin.extract(pictures), strict=True))
+    alike = [(a, b) for a, b in pairs if len(a) == len(b)]
+    products = [(a.embeddings.vectors * b.embeddings.vectors).sum(1) for a, b in alike]
+    cosines = np.concatenate(products)
+    return {
+        "images": len(pairs),
+        "same number of faces": len(alike),
+        "median cosine": float(np.median(cosines)),
+        "least cosine": float(cosines.min()),
+    }
+
+
+def for_seconds(files: list[bytes], seconds: float) -> Iterator[bytes]:
+    """Files over and over, until the time is over."""
+    end = time.perf_counter() + seconds
+    return itertools.takewhile(lambda _: time.perf_counter() < end, itertools.cycle(files))
+
+
 def overlapped(
-    extractor: FaceExtractor, files: list[bytes], batch: int, lanes: int, share: float
-) -> float:
-    """Images/s with several lanes; results are arrays on the host."""
+    extractor: FaceExtractor, files: Iterator[bytes], batch: int, lanes: int, share: float
+) -> dict[str, float]:
+    """Images/s with several lanes; results are arrays on the host.
+
+    Beside it, what a lane waits for while the others are at work: milliseconds of its own time per
+    image until its pictures are on the device, and for all that follows.
+    """
     detector = extractor.on_device
     assert detector is not None
-    groups = iter([files[i : i + batch] for i in range(0, len(files), batch)])
+    groups = iter(lambda: list(itertools.islice(files, batch)), [])
     lock = threading.Lock()
+    done: list[tuple[int, float, float]] = []
 
     def lane() -> None:
+        torch.set_num_threads(1)
         own = torch.cuda.Stream(detector.device) if detector.device.type == "cuda" else None
         with torch.cuda.stream(own):
             while True:
@@ -168,8 +223,12 @@ def overlapped(
                     group = next(groups, None)
                 if group is None:
                     return
+                marks = [time.perf_counter()]
                 pictures = decoded(extractor, group, share)
+                marks.append(time.perf_counter())
                 extract_on_device(detector, extractor.embedder, pictures)
+                marks.append(time.perf_counter())
+                done.append((len(group), *np.diff(marks).tolist()))
 
     threads = [threading.Thread(target=lane) for _ in range(lanes)]
     start = time.perf_counter()
@@ -177,14 +236,55 @@ def overlapped(
         thread.start()
     for thread in threads:
         thread.join()
-    return len(files) / (time.perf_counter() - start)
+    images, decoding, rest = np.array(done).sum(0)
+    return {
+        "images_per_second": images / (time.perf_counter() - start),
+        "decode_ms": decoding / images * 1e3,
+        "rest_ms": rest / images * 1e3,
+    }
 
 
-def streamed(extractor: FaceExtractor, files: list[bytes]) -> float:
-    start = time.perf_counter()
+def streamed(extractor: FaceExtractor, files: Iterator[bytes]) -> dict[str, float]:
+    """Images/s through the engine, one object per image, and core-seconds of the process."""
+    start, cores = time.perf_counter(), time.process_time()
     items = ((i, partial(bytes, data)) for i, data in enumerate(files))
     count = sum(1 for _ in stream(items, extractor))
-    return count / (time.perf_counter() - start)
+    elapsed = time.perf_counter() - start
+    return {
+        "images_per_second": count / elapsed,
+        "cpu_ms": (time.process_time() - cores) / count * 1e3,
+    }
+
+
+def serve(options: argparse.Namespace) -> None:
+    """One of several processes: gets ready, waits for a line on stdin, answers with its rate."""
+    files, extractor = make_files(options.images, options.count), make_extractor(options)
+    streamed(extractor, for_seconds(files, options.seconds))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(streamed(extractor, for_seconds(files, options.seconds))["images_per_second"], flush=True)
+
+
+def together(options: argparse.Namespace) -> float:
+    """Images/s of several processes on one device, each with an engine of its own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--serve"]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        for _ in range(options.processes)
+    ]
+    total = 0.0
+    for process in processes:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            sys.exit("a process did not get ready; what it said stands above")
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        total += float(process.communicate()[0])
+    return total
 
 
 def rate(compute: Callable[[], object], device: torch.device, count: int) -> float:
@@ -206,22 +306,19 @@ def engines(extractor: FaceExtractor, batch: int) -> dict[str, Any]:
     if device.type != "cuda":
         return found
     network = backend._network  # type: ignore[attr-defined]
+    found["CUDA graph, as the engine does it"] = found.pop("eager")
 
     def forward(pictures: Tensor) -> Tensor:
         with torch.inference_mode():
             output: Tensor = network(pictures.permute(0, 3, 1, 2))
             return output
 
+    found["kernel by kernel"] = rate(lambda: forward(crops), device, batch)
     try:
         compiled = torch.compile(forward)
         found["torch.compile"] = rate(lambda: compiled(crops), device, batch)
     except Exception as error:  # no Triton, no compiler
         found["torch.compile"] = f"absent: {type(error).__name__}"
-    forward(crops)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        forward(crops)
-    found["CUDA graph"] = rate(graph.replay, device, batch)
     return found
 
 
@@ -239,10 +336,12 @@ def bounds(extractor: FaceExtractor, files: list[bytes]) -> dict[str, float]:
     copies = rate(lambda: host.to(device, non_blocking=True, copy=True), device, len(host))
     found["copies up, 250 px"] = copies / (250 * 250 * 3)
     contents = [read(data, Limits()) for data in files[:512]]
-    cpu, workers = torch.device("cpu"), extractor.workers.on_cpu()
-    found[f"decoding on {workers.threads} cores"] = rate(
-        lambda: decode_mixed(contents, cpu, workers, 0.0), cpu, len(contents)
-    )
+    workers = extractor.workers.on_cpu()
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() < began + 2.0:  # long enough to meet a limit of the container
+        decode_behind(contents, workers, pinned=device.type == "cuda")
+        count += len(contents)
+    found[f"decoding on {workers.threads} cores"] = count / (time.perf_counter() - began)
     if device.type == "cuda":
         found["nvJPEG"] = rate(
             lambda: decode_mixed(contents, device, workers, 1.0), device, len(contents)
@@ -250,12 +349,14 @@ def bounds(extractor: FaceExtractor, files: list[bytes]) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Measure, print, write JSON."""
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=Path)
     parser.add_argument("--weights", type=Path, help="with yunet.safetensors, sface.safetensors")
-    parser.add_argument("--count", type=int, default=8192)
+    parser.add_argument("--count", type=int, default=2048, help="different files, at most")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--processes", type=int, default=1, help="also so many side by side")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lanes", type=int, default=3)
     parser.add_argument("--device", default="auto")
@@ -264,7 +365,15 @@ def main() -> None:
     parser.add_argument(
         "--json", type=Path, default=Path(__file__).parent / "out" / "gpu_extraction.json"
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    options = parsed()
+    if options.serve:
+        serve(options)
+        return
     files = make_files(options.images, options.count)
     extractor = make_extractor(options)
     device = extractor.workers.device
@@ -274,18 +383,42 @@ def main() -> None:
         share = 0.0
     print(f"{name or device}, {usable_cores()} cores, torch {torch.__version__}")
     print(extractor.describe())
-    stages = by_stage(extractor, files[: options.batch], share)
+    if options.weights is not None and options.images is not None:
+        print("beside the CPU in float32:", agreement(extractor, files[:64]))
+    stages = by_stage(extractor, files[: options.batch])
     total = sum(stages.values())
-    print(f"\nstage by stage, {options.batch} images, nvJPEG decodes {share:.0%}\n")
+    print(f"\nstage by stage, {options.batch} images, decoded by the CPU\n")
     print("| stage | ms per image | share |\n|---|---|---|")
     for stage, ms in stages.items():
         print(f"| {stage} | {ms:.4f} | {ms / total:.0%} |")
-    warm = files[: 2 * options.batch]
-    overlapped(extractor, warm, options.batch, options.lanes, share)
-    arrays = overlapped(extractor, files, options.batch, options.lanes, share)
-    objects = streamed(extractor, files)
-    print(f"\noverlapped, {options.lanes} lanes: {arrays:,.0f} images/s into arrays,")
-    print(f"{objects:,.0f} images/s through the streaming engine (an object per image)")
+
+    def some() -> Iterator[bytes]:
+        return for_seconds(files, options.seconds)
+
+    overlapped(extractor, some(), options.batch, options.lanes, share)
+    arrays = overlapped(extractor, some(), options.batch, options.lanes, share)
+    streamed(extractor, some())
+    objects = streamed(extractor, some())
+    print(f"\noverlapped, {options.lanes} lanes, nvJPEG decodes {share:.0%}:")
+    print(
+        f"{arrays['images_per_second']:,.0f} images/s into arrays (a lane's time per image:"
+        f" {arrays['decode_ms']:.3f} ms until pictures are on the device, {arrays['rest_ms']:.3f}"
+        " ms for the rest),"
+    )
+    print(
+        f"{objects['images_per_second']:,.0f} images/s through the streaming engine (an object"
+        f" per image), {objects['cpu_ms']:.3f} core-ms per image"
+    )
+    several = None
+    if options.processes > 1:
+        several = together(options)
+        print(f"{several:,.0f} images/s in {options.processes} processes on the same device")
+    limits = bounds(extractor, files)
+    lowest = min(limits, key=lambda key: limits[key])
+    print("\nbounds, images/s: " + ", ".join(f"{k} {v:,.0f}" for k, v in limits.items()))
+    reached = arrays["images_per_second"] / limits[lowest]
+    print(f"{reached:.0%} of the lowest bound ({lowest})")
+    # Last: where there is no C compiler, a failed compilation leaves torch unusable.
     alone = engines(extractor, options.batch)
     print(
         "\nembedder alone, crops/s: "
@@ -293,10 +426,6 @@ def main() -> None:
             f"{k} {v:,.0f}" if isinstance(v, float) else f"{k} {v}" for k, v in alone.items()
         )
     )
-    limits = bounds(extractor, files)
-    lowest = min(limits, key=lambda key: limits[key])
-    print("\nbounds, images/s: " + ", ".join(f"{k} {v:,.0f}" for k, v in limits.items()))
-    print(f"{arrays / limits[lowest]:.0%} of the lowest bound ({lowest})")
     report = {
         "device": name,
         "cores": usable_cores(),
@@ -305,8 +434,10 @@ def main() -> None:
         "describe": extractor.describe(),
         "nvjpeg_share": share,
         "stages_ms": stages,
-        "arrays_per_second": arrays,
-        "streamed_per_second": objects,
+        "arrays": arrays,
+        "streamed": objects,
+        "processes": options.processes,
+        "processes_per_second": several,
         "embedder": alone,
         "bounds": limits,
     }

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from facecore.errors import ContractMismatch, ShapeError
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+Checked = TypeVar("Checked")
 
 CROP_SIZE = 112
 LANDMARK_NAMES = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
@@ -38,6 +39,22 @@ def _require(
     if not fits or array.dtype != np.dtype(dtype):
         wanted = "[" + ", ".join("n" if s is None else str(s) for s in shape) + "]"
         raise ShapeError(name, f"{np.dtype(dtype)} {wanted}", f"{array.dtype} {list(array.shape)}")
+
+
+def _split(array: npt.NDArray[Any], counts: Sequence[int]) -> list[npt.NDArray[Any]]:
+    ends = [0, *accumulate(counts)]
+    if ends[-1] != len(array):
+        raise ShapeError("counts", f"a sum of {len(array)}", str(ends[-1]))
+    return [array[a:b] for a, b in pairwise(ends)]
+
+
+def _part(kind: type[Checked], **fields: object) -> Checked:
+    """A part of something that was checked as a whole: made without checking it again, which
+    costs more than all else that is done for an image beside a GPU."""
+    part = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(part, name, value)
+    return part
 
 
 class ImageStatus(StrEnum):
@@ -104,6 +121,16 @@ class Detections:
         landmarks = None if self.landmarks is None else self.landmarks[part]
         return Detections(self.boxes[part], self.scores[part], landmarks)
 
+    def split(self, counts: Sequence[int]) -> list[Detections]:
+        """Those of several images, which lie behind one another here."""
+        landmarks = _split(self.landmarks, counts) if self.landmarks is not None else repeat(None)
+        return [
+            _part(Detections, boxes=boxes, scores=scores, landmarks=own)
+            for boxes, scores, own in zip(
+                _split(self.boxes, counts), _split(self.scores, counts), landmarks, strict=False
+            )
+        ]
+
     @classmethod
     def join(cls, several: Sequence[Detections]) -> Detections:
         """Those of several images behind one another; all with landmarks, or they have none."""
@@ -137,6 +164,10 @@ class FaceCrops:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def split(self, counts: Sequence[int]) -> list[FaceCrops]:
+        """Those of several images, which lie behind one another here."""
+        return [_part(FaceCrops, pixels=pixels) for pixels in _split(self.pixels, counts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +215,13 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def split(self, counts: Sequence[int]) -> list[Embeddings]:
+        """Those of several images, which lie behind one another here."""
+        return [
+            _part(Embeddings, vectors=vectors, contract=self.contract)
+            for vectors in _split(self.vectors, counts)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

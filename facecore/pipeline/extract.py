@@ -116,15 +116,15 @@ class FaceExtractor:
             return self._extract_on_device(self.on_device, pictures)
         detections = self.detector.detect([_on_host(picture.pixels) for picture in pictures])
         crops = align(*_with_enough_pixels(pictures, detections), self.workers)
-        vectors = self.embedder.embed(FaceCrops(np.concatenate([c.pixels for c in crops]))).vectors
-        per_image = np.split(vectors, np.cumsum([len(c) for c in crops])[:-1])
+        vectors = self.embedder.embed(FaceCrops(np.concatenate([c.pixels for c in crops])))
+        per_image = vectors.split([len(c) for c in crops])
         return [
             ExtractedImage(
                 width=picture.width,
                 height=picture.height,
                 detections=_scaled(found, picture.pixels.shape, (picture.height, picture.width)),
                 crops=cropped,
-                embeddings=Embeddings(own, self.contract),
+                embeddings=own,
             )
             for picture, found, cropped, own in zip(
                 pictures, detections, crops, per_image, strict=True
@@ -136,20 +136,18 @@ class FaceExtractor:
     ) -> list[ExtractedImage]:
         sources = [p.pixels if p.whole is None else p.whole() for p in pictures]
         found = extract_on_device(detector, self.embedder, sources)
-        ends = np.cumsum(found.counts)
+        scores = found.scores.clip(0.0, 1.0)
+        detections = Detections(found.boxes, scores, found.landmarks)
+        vectors = Embeddings(found.vectors, self.contract)
         return [
-            ExtractedImage(
-                width=picture.width,
-                height=picture.height,
-                detections=Detections(
-                    found.boxes[a:b],
-                    found.scores[a:b].clip(0.0, 1.0),
-                    found.landmarks[a:b],
-                ),
-                crops=FaceCrops(found.crops[a:b]),
-                embeddings=Embeddings(found.vectors[a:b], self.contract),
+            ExtractedImage(picture.width, picture.height, own, crops, embeddings)
+            for picture, own, crops, embeddings in zip(
+                pictures,
+                detections.split(found.counts),
+                FaceCrops(found.crops).split(found.counts),
+                vectors.split(found.counts),
+                strict=True,
             )
-            for picture, a, b in zip(pictures, ends - found.counts, ends, strict=True)
         ]
 
 

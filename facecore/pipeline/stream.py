@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -97,7 +98,7 @@ def stream(
     )
     threads = [
         *(_thread(f"fetch-{i}", _fetch, window, limits or Limits()) for i in range(workers)),
-        *(_thread(f"lane-{i}", _lane, window, extractor) for i in range(lanes)),
+        *(_thread(f"lane-{i}", _lane, window, extractor, i) for i in range(lanes)),
     ]
     for thread in threads:
         thread.start()
@@ -137,11 +138,15 @@ def _measured(content: Decoded | Encoded) -> tuple[Content, int, int]:
     return content, len(content.data), header.width * header.height
 
 
-def _lane(window: Window[Key, Fetch, Content, Outcome], extractor: FaceExtractor) -> None:
+def _lane(
+    window: Window[Key, Fetch, Content, Outcome], extractor: FaceExtractor, number: int
+) -> None:
     device = extractor.workers.device
     if device.type == "cpu":
         compute_in_this_thread()
-    with _own_stream(device):
+    else:
+        torch.set_num_threads(1)  # or every small operation on the host would wake all cores
+    with _own_stream(device, number):
         while (group := window.next_group()) is not None:
             try:
                 window.finished(group, _extract(group, extractor))
@@ -150,10 +155,14 @@ def _lane(window: Window[Key, Fetch, Content, Outcome], extractor: FaceExtractor
                 return
 
 
-def _own_stream(device: torch.device) -> AbstractContextManager[object]:
-    if device.type == "cpu":
-        return nullcontext()
-    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+def _own_stream(device: torch.device, lane: int) -> AbstractContextManager[object]:
+    return nullcontext() if device.type == "cpu" else torch.cuda.stream(_stream(device, lane))
+
+
+@lru_cache(maxsize=64)
+def _stream(device: torch.device, lane: int) -> torch.cuda.Stream:
+    """The same for a lane of every run: memory is kept by stream, and would be asked for anew."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _extract(group: Group[Key, Content], extractor: FaceExtractor) -> list[tuple[Key, Outcome]]:

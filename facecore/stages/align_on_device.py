@@ -8,6 +8,9 @@ operation. The functions run on any device; tests hold them against `stages.alig
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,29 +19,41 @@ from facecore.types import CROP_SIZE
 
 # Faces of up to so many pixels per crop pixel are sampled at so many positions per axis.
 _LEVELS = ((2.0, 1), (3.0, 6), (4.5, 8), (float("inf"), 12))
+_STEPS = tuple(largest for largest, _ in _LEVELS[:-1])
 # Half the width of the triangle, in pixels of the crop. Alignment on the CPU reduces first and
 # interpolates then, which together weigh like a triangle of about this width.
 _REACH = 1.35
-_SAMPLES_AT_ONCE = 512 * CROP_SIZE * CROP_SIZE
+_SAMPLES_AT_ONCE = 256 * CROP_SIZE * CROP_SIZE
 
 
 def similarity_on_device(landmarks: Tensor) -> Tensor:
     """As `align.similarity`: `[n, 5, 2]` → float32 `[n, 2, 3]`, from crop to image."""
-    template = torch.from_numpy(TEMPLATE).to(landmarks.device, torch.float64)
-    source = torch.view_as_complex(landmarks.double().contiguous())
-    target = torch.view_as_complex(template)
-    mean, target_mean = source.mean(1, keepdim=True), target.mean()
-    centred = source - mean
-    spread = centred.abs().square().sum(1).clamp_min(1e-12)
-    turn = (centred.conj() * (target - target_mean)).sum(1) / spread
-    turn = torch.where(turn.abs() < 1e-9, torch.ones_like(turn), turn)
-    inverse = 1.0 / turn
-    shift = mean[:, 0] - inverse * target_mean
-    rows = (
-        torch.stack([inverse.real, -inverse.imag, shift.real], -1),
-        torch.stack([inverse.imag, inverse.real, shift.imag], -1),
-    )
-    return torch.stack(rows, 1).float()
+    products, (target_x, target_y) = _template(landmarks.device)
+    source = landmarks.double()
+    mean = source.mean(1)
+    centred = (source - mean[:, None]).flatten(1)
+    spread = centred.square().sum(1).clamp_min(1e-12)
+    turn = centred @ products / spread[:, None]
+    length = turn.square().sum(1)
+    fixed = length < 1e-18
+    real = (turn[:, 0] / length).masked_fill(fixed, 1.0)
+    imaginary = (-turn[:, 1] / length).masked_fill(fixed, 0.0)
+    rows = [
+        *(real, -imaginary, mean[:, 0] - (real * target_x - imaginary * target_y)),
+        *(imaginary, real, mean[:, 1] - (imaginary * target_x + real * target_y)),
+    ]
+    return torch.stack(rows, 1).view(-1, 2, 3).float()
+
+
+@lru_cache(maxsize=8)
+def _template(device: torch.device) -> tuple[Tensor, tuple[float, float]]:
+    """What centred points `x0 y0 x1 …` are multiplied with, so that as complex numbers
+    `Σ conj(point) · template` results, real and imaginary part; and the template's middle."""
+    points = TEMPLATE.astype(np.float64)
+    middle = points.mean(0)
+    x, y = (points - middle).T
+    products = np.stack([np.stack([x, y], 1).ravel(), np.stack([y, -x], 1).ravel()], 1)
+    return torch.from_numpy(products).to(device), (float(middle[0]), float(middle[1]))
 
 
 @torch.inference_mode()
@@ -56,60 +71,67 @@ def align_on_device(flat: Tensor, start: Tensor, size: Tensor, landmarks: Tensor
     """
     matrices = similarity_on_device(landmarks)
     extent = torch.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
-    crops = torch.zeros(len(start), CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=flat.device)
-    smallest = 0.0
-    for largest, positions in _LEVELS:
-        own = torch.nonzero((extent >= smallest) & (extent < largest))[:, 0]
-        smallest = largest
+    level = sum((extent >= step).long() for step in _STEPS)
+    assert isinstance(level, Tensor)  # noqa: S101 (for the type checker)
+    order = level.argsort(stable=True)
+    columns = start[order], size[order], matrices[order]
+    crops = torch.empty(len(start), CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8, device=flat.device)
+    first = 0
+    counts = torch.bincount(level, minlength=len(_LEVELS)).tolist()
+    for count, (_, positions) in zip(counts, _LEVELS, strict=True):
         at_once = _SAMPLES_AT_ONCE // (positions * CROP_SIZE**2)
-        for chosen in torch.split(own, at_once):
-            picked = flat, start[chosen], size[chosen], matrices[chosen]
-            crops[chosen] = _averaged(*picked, positions)
+        for begin in range(first, first + count, at_once):
+            some = slice(begin, min(begin + at_once, first + count))
+            own_start, own_size, own_matrices = (column[some] for column in columns)
+            averaged = _averaged(flat, own_start, own_size, own_matrices, positions)
+            crops[order[some]] = averaged
+        first += count
     return crops
 
 
 def _averaged(
     flat: Tensor, start: Tensor, size: Tensor, matrices: Tensor, positions: int
 ) -> Tensor:
-    side = torch.arange(CROP_SIZE, device=flat.device, dtype=torch.float32)
-    v, u = torch.meshgrid(side, side, indexing="ij")
-    offsets, weights = _triangle(positions, flat.device)
+    crop, offsets, weights = _places(positions, flat.device)
     total = torch.zeros(len(start), CROP_SIZE * CROP_SIZE, 3, device=flat.device)
     for down, weight in zip(offsets, weights, strict=True):  # a row of positions at a time
-        beside = u + offsets[:, None, None]
-        place = torch.stack([beside, (v + down).expand_as(beside), torch.ones_like(beside)], -1)
-        where = place.reshape(-1, 3) @ matrices.transpose(1, 2)  # [n, positions · 112², 2]
+        shifted = [torch.stack([crop[0] + beside, crop[1] + down, crop[2]]) for beside in offsets]
+        where = matrices @ torch.cat(shifted, 1)  # [n, 2, positions · 112²]
         sampled = _bilinear(flat, start, size, where)
-        sampled = sampled.view(len(start), positions, CROP_SIZE * CROP_SIZE, 3)
-        total += weight * (sampled * weights[:, None, None]).sum(1)
-    total /= weights.sum() ** 2
+        if positions == 1:
+            total = sampled
+            break
+        for column, beside in zip(sampled.chunk(positions, 1), weights, strict=True):
+            total += column * (weight * beside)
     crops = total.round_().clamp_(0, 255).to(torch.uint8)
     return crops.view(-1, CROP_SIZE, CROP_SIZE, 3)
 
 
-def _triangle(positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Positions around the middle of a pixel, and their weights."""
+@lru_cache(maxsize=32)
+def _places(positions: int, device: torch.device) -> tuple[Tensor, list[float], list[float]]:
+    """The crop's pixels (`[3, 112²]`: u, v, 1), positions around the middle of each, and their
+    weights along one axis, which add up to 1."""
+    side = torch.arange(CROP_SIZE, device=device, dtype=torch.float32)
+    v, u = torch.meshgrid(side, side, indexing="ij")
+    crop = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
     if positions == 1:
-        return torch.zeros(1, device=device), torch.ones(1, device=device)
-    places = (torch.arange(positions, device=device) + 0.5) * (2.0 / positions) - 1.0
-    return places * _REACH, 1.0 - places.abs()
+        return crop, [0.0], [1.0]
+    places = (np.arange(positions) + 0.5) * (2.0 / positions) - 1.0
+    weights = 1.0 - np.abs(places)
+    return crop, (places * _REACH).tolist(), (weights / weights.sum()).tolist()
 
 
 def _bilinear(flat: Tensor, start: Tensor, size: Tensor, where: Tensor) -> Tensor:
-    """float32 `[n, m, 3]` at `where` (`[n, m, 2]`, x and y) of each face's picture."""
-    height, width = size[:, :1], size[:, 1:]
+    """float32 `[n, m, 3]` at `where` (`[n, 2, m]`, x and y) of each face's picture."""
     corner = where.floor()
     part = where - corner
-    x, y = corner[..., 0].long(), corner[..., 1].long()
-    total = torch.zeros(*where.shape[:2], 3, device=flat.device)
-    for right in (0, 1):
-        for down in (0, 1):
-            weight = (part[..., 0] if right else 1 - part[..., 0]) * (
-                part[..., 1] if down else 1 - part[..., 1]
-            )
-            xi, yi = x + right, y + down
-            inside = (xi >= 0) & (xi < width) & (yi >= 0) & (yi < height)
-            at = start[:, None] + yi.clamp_min(0).minimum(height - 1) * width
-            at = at + xi.clamp_min(0).minimum(width - 1)
-            total += flat[at].float() * (weight * inside)[..., None]
-    return total
+    low = corner.long()
+    both = torch.stack([low, low + 1], -1)  # [n, 2, m, 2]
+    last = size.flip(1)[:, :, None, None] - 1
+    weight = torch.stack([1.0 - part, part], -1)
+    weight = weight.masked_fill((both < 0) | (both > last), 0.0)
+    both = torch.minimum(both.clamp_min(0), last)
+    rows = both[:, 1] * size[:, 1, None, None] + start[:, None, None]
+    at = rows[..., :, None] + both[:, 0, :, None, :]  # [n, m, 2, 2]: y, x
+    share = weight[:, 1, :, :, None] * weight[:, 0, :, None, :]
+    return (flat[at] * share[..., None]).sum((2, 3))

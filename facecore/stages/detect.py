@@ -142,26 +142,32 @@ class FaceDetector:
             The faces by image, best first, on that device.
         """
         found: list[Found] = []
+        several = False
         for numbers, pictures in stacks:
             height, width = pictures.shape[1:3]
             longest = max(height, width)
             views = pictures
-            for goal in sorted({min(side, longest) for side in self._sides}, reverse=True):
+            goals = sorted({min(side, longest) for side in self._sides}, reverse=True)
+            several = several or len(goals) > 1
+            for goal in goals:
                 h, w = (max(1, round(length * goal / longest)) for length in (height, width))
                 views = _resized_stack(views, h, w)
-                scale = torch.tensor([w / width, h / height], device=self.device)
+                scale = w / width, h / height
                 search = partial(self._search_stack, numbers, views, scale)
                 size = max(1, min(8 * self._batch_images, _GPU_PIXELS_AT_ONCE // (h * w)))
                 found += run_halving(range(len(numbers)), size, search)
-        return self._best(found)
+        return self._best(found, several=several)
 
-    def _search_stack(self, numbers: Tensor, views: Tensor, scale: Tensor, part: range) -> Found:
+    def _search_stack(
+        self, numbers: Tensor, views: Tensor, scale: tuple[float, float], part: range
+    ) -> Found:
         chosen = slice(part.start, part.stop)
         few = views[chosen]
         height, width = _padded(few[0])
         below, beside = height - few.shape[1], width - few.shape[2]
         batch = F.pad(few, (0, 0, 0, beside, 0, below)) if below or beside else few
-        own = scale.expand(len(few), 2)
+        # Filled on the device: a tensor made here would have to be copied, which waits.
+        own = torch.stack([torch.full((len(few),), s, device=self.device) for s in scale], 1)
         return self._candidates(batch.contiguous(), numbers[chosen], own)
 
     def _views(self, images: list[tuple[int, Image]]) -> list[_View]:
@@ -207,16 +213,19 @@ class FaceDetector:
             exact=(side >= _EXACT_PX[0]) & (side <= _EXACT_PX[1]),
         )
 
-    def _best(self, found: Sequence[Found]) -> Found:
+    def _best(self, found: Sequence[Found], *, several: bool = True) -> Found:
         """One face for those found at several sizes; by image, best first."""
         image, boxes, scores, landmarks, exact = (
             torch.cat([getattr(f, name) for f in found])
             for name in ("image", "boxes", "scores", "landmarks", "exact")
         )
-        # A face found at two sizes: the size that suits it wins, then the better score. Within
-        # one size this changes nothing any more.
-        kept = torchvision.ops.batched_nms(boxes, scores + exact, image, self._nms_iou)
-        kept = kept[scores[kept].argsort(descending=True, stable=True)]
+        if several:
+            # A face found at two sizes: the size that suits it wins, then the better score.
+            # Within one size this would change nothing any more.
+            kept = torchvision.ops.batched_nms(boxes, scores + exact, image, self._nms_iou)
+            kept = kept[scores[kept].argsort(descending=True, stable=True)]
+        else:
+            kept = scores.argsort(descending=True, stable=True)
         kept = kept[image[kept].argsort(stable=True)]
         return Found(*(t[kept] for t in (image, boxes, scores, landmarks, exact)))
 

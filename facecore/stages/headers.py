@@ -22,6 +22,7 @@ from facecore.stages.tiff_tags import TagsDamaged, byte_order, read_directory
 
 _MAX_STEPS = 20_000  # segments, chunks or pages looked at in one file
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL_MARKERS = frozenset({0xC0, 0xC1, 0xC9})
 _BARE_MARKERS = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _MAX_SCANS = 100  # encoders write about ten; each costs a pass over the whole picture
 _MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # not stuffing (00), not a restart (D0–D7)
@@ -177,9 +178,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _jpeg(data: bytes, check_size: SizeCheck) -> RawHeader:
     frame: tuple[int, int, int] | None = None
-    exif, adobe = b"", False
+    exif, adobe, single = b"", False, False
     for marker, body in _segments(data):
         if marker in _SOF_MARKERS and frame is None:
+            sequential = marker in _SEQUENTIAL_MARKERS
             precision, height, width, components = struct.unpack_from(">BHHB", body)
             check_size(width, height)
             if precision != 8:
@@ -190,10 +192,12 @@ def _jpeg(data: bytes, check_size: SizeCheck) -> RawHeader:
         elif marker == 0xEE and body.startswith(b"Adobe"):
             adobe = True
         elif marker == 0xDA:
+            # All components in a first sequential scan: decoders take no second one.
+            single = frame is not None and sequential and body[:1] == bytes([frame[2]])
             break
     if frame is None:
         raise damaged("JPEG", "a scan comes before the size")
-    if data.count(b"\xff\xda") > _MAX_SCANS and _scans(data) > _MAX_SCANS:
+    if not single and data.count(b"\xff\xda") > _MAX_SCANS and _scans(data) > _MAX_SCANS:
         raise damaged("JPEG", f"more than {_MAX_SCANS} scans")
     mode = _JPEG_MODES.get(frame[2])
     if mode is None:

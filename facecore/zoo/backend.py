@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facecore.errors import ConfigError
+from facecore.zoo.cuda_graphs import GraphedNetwork
 from facecore.zoo.installed import cpu_engine
 from facecore.zoo.placement import place
 
@@ -69,10 +70,13 @@ class TorchBackend:
         self._device = device
         count, height, width, channels = example
         self._network = place(network, device, dtype, (count, channels, height, width))
+        self._graphed = GraphedNetwork(self._network, device) if device.type == "cuda" else None
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         on_device = pictures.to(self._device, non_blocking=True)
+        if self._graphed is not None:
+            return self._graphed(on_device)
         output: Tensor = self._network(on_device.permute(0, 3, 1, 2))
         return output.float()
 

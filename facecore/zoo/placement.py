@@ -27,8 +27,9 @@ def place(
     Everywhere weights become channels_last, and inside an `nn.Sequential` a BatchNorm that
     follows a convolution is folded into it (before weights are rounded to `dtype`). On a CPU
     with oneDNN, convolutions also keep their weights in oneDNN's own blocked layout and compute
-    a following ReLU in the same pass; otherwise every call would convert the weights again. The
-    copy has no parameters to train or save for those layers.
+    a following ReLU in the same pass; otherwise every call would convert the weights again. On a
+    GPU, 1×1 convolutions become matrix products. The copy has no parameters to train or save for
+    those layers.
 
     Args:
         example: shape of a typical input; the layouts are chosen for it, and stay correct for
@@ -42,6 +43,8 @@ def place(
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     if device.type == "cpu" and _can_pack(dtype):
         _pack(placed, example)
+    elif device.type == "cuda":
+        multiply_pointwise(placed)
     return placed
 
 
@@ -63,6 +66,36 @@ def _fold(network: nn.Module) -> None:
             else:
                 setattr(stack, last, folded)
                 setattr(stack, name, nn.Identity())
+
+
+class _Pointwise(nn.Module):
+    """A 1×1 convolution of a channels_last picture is a product, which adds its bias as it goes;
+    cuDNN's convolutions add it in a further pass over the result."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        assert convolution.bias is not None  # noqa: S101 (only those are replaced)
+        self._weight = convolution.weight[:, :, 0, 0].T.contiguous()
+        self._bias = convolution.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        y = torch.addmm(self._bias, rows.reshape(-1, rows.shape[-1]), self._weight)
+        return y.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def multiply_pointwise(network: nn.Module) -> None:
+    """Replace the 1×1 convolutions of `network` by what computes them as products."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if (
+                type(layer) is nn.Conv2d
+                and layer.kernel_size == layer.stride == (1, 1)
+                and layer.groups == 1
+                and layer.padding == (0, 0)
+                and layer.bias is not None
+            ):
+                setattr(parent, name, _Pointwise(layer))
 
 
 def _can_pack(dtype: torch.dtype) -> bool:

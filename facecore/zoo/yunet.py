@@ -9,6 +9,7 @@ Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", Machine Intellige
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -130,18 +131,20 @@ def decode(raw: Tensor, cells: Tensor, height: int, width: int) -> tuple[Tensor,
         cells: int64 `[m]`, which cell each row is.
         height, width: of the network's input.
     """
-    tables = []
-    for stride in STRIDES:
-        rows, columns = torch.meshgrid(
-            torch.arange(height // stride, device=raw.device),
-            torch.arange(width // stride, device=raw.device),
-            indexing="ij",
-        )
-        table = torch.stack([columns, rows, torch.full_like(rows, stride)], -1)
-        tables.append(table.reshape(-1, 3))
-    where = torch.cat(tables)[cells].to(raw.dtype)
+    where = _cells(height, width, raw.device)[cells].to(raw.dtype)
     corner, stride_of = where[:, :2], where[:, 2:]
     centre = (raw[:, 2:4] + corner) * stride_of
     half = raw[:, 4:6].exp() * stride_of / 2
     landmarks = (raw[:, 6:].reshape(-1, 5, 2) + corner[:, None]) * stride_of[:, None]
     return torch.cat([centre - half, centre + half], 1), landmarks
+
+
+@lru_cache(maxsize=256)
+def _cells(height: int, width: int, device: torch.device) -> Tensor:
+    """Column, row and stride of every cell: float32 `[cells, 3]`."""
+    tables = []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        table = np.stack([columns, rows, np.full_like(rows, stride)], -1)
+        tables.append(table.reshape(-1, 3).astype(np.float32))
+    return torch.from_numpy(np.concatenate(tables)).to(device)

@@ -139,10 +139,26 @@ def test_gpu_and_cpu_share_the_decoding(files):
 
     decoded = decode_mixed(contents, CPU, Workers(threads=2), 0.5, gpu)
     assert on_gpu == [2]  # of four upright JPEGs; never the turned one or the PNG
-    assert sum(isinstance(one, torch.Tensor) for one in decoded) == 2
+    assert all(isinstance(one, torch.Tensor) for one in decoded)
     for content, one in zip(contents, decoded, strict=True):
         np.testing.assert_array_equal(np.asarray(one), content.decode())
-    assert 0.0 < nvjpeg_share(64) < nvjpeg_share(2) < 1.0
+    assert 0.0 == nvjpeg_share(64) < nvjpeg_share(4) < nvjpeg_share(2) < 1.0
+
+
+def test_without_memory_on_the_device_pictures_wait_on_the_host(files, caplog, monkeypatch):
+    """They are arrays then, which extraction brings up in halves."""
+    contents = encoded_files(files)
+
+    def full(self, *arguments, **options):
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(torch.Tensor, "to", full)
+        decoded = decode_mixed(contents, CPU, Workers(), 0.0)
+    assert "memory is full" in caplog.text
+    for content, one in zip(contents, decoded, strict=True):
+        assert isinstance(one, np.ndarray)
+        np.testing.assert_array_equal(one, content.decode())
 
 
 def test_what_the_gpu_refuses_the_cpu_decodes(files, caplog):

@@ -210,6 +210,14 @@ def test_progressive_jpeg_is_decoded_and_endless_scans_are_damage():
     assert_close(decode(data + data[last:-2] * 1000, LIMITS), scene(), 4)
 
 
+def test_second_scans_of_a_sequential_jpeg_are_damage():
+    """Its header is not searched for more scans, because the decoder stops at the second."""
+    data = encoded(scene(), "JPEG")
+    first = data.index(b"\xff\xda")
+    error = rejection(data[:-2] + data[first:-2] * 1000 + b"\xff\xd9")
+    assert (error.reason, error.evidence["format"]) == ("undecodable", "JPEG")
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_animations_are_rejected_and_single_frames_are_not(kind):
     frames = [Image.fromarray(np.roll(scene(), 5 * n, axis=0)) for n in range(3)]

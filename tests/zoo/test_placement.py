@@ -1,7 +1,10 @@
+import copy
+
 import torch
 from torch import nn
 
-from facecore.zoo.placement import ConvReLU, place
+from facecore.zoo import registry
+from facecore.zoo.placement import ConvReLU, multiply_pointwise, place
 
 CPU = torch.device("cpu")
 
@@ -54,3 +57,19 @@ def test_where_onednn_has_no_bfloat16_torch_computes_it(monkeypatch):
             placed(pixels).float().flatten(1), original(pixels).flatten(1)
         )
     assert close.min() > 0.999
+
+
+def test_pointwise_convolutions_as_products():
+    """As they are computed on a GPU; 1×1 with a stride or groups stays what it is."""
+    torch.manual_seed(0)
+    for name, size in (("sface", 112), ("yunet", 96)):
+        original = registry.create(name).eval()
+        changed = copy.deepcopy(original)
+        multiply_pointwise(changed)
+        assert len(list(changed.parameters())) < len(list(original.parameters()))
+        pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
+        with torch.inference_mode():
+            torch.testing.assert_close(changed(pixels), original(pixels), rtol=1e-3, atol=1e-4)
+    others = nn.Sequential(nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, groups=4))
+    multiply_pointwise(others)
+    assert {type(layer) for layer in others} == {nn.Conv2d}
