@@ -15,7 +15,7 @@ Two things no number of cores or servers mends, so they are named where they bin
 all vectors has to lie in the memory of one machine (`MEMORY`), and a full clustering compares all
 faces with all.
 
-Not in it: GPUs (a GPU takes the place of cores; its rate is not measured yet), the network,
+Not in it: GPUs (one takes the place of a hundred cores, docs/performance.md), the network,
 deletion and retention, training, and what people cost.
 """
 
@@ -88,18 +88,18 @@ class Load:
     images: int
     faces: float = 1.2
     image_kb: float = 14.0
-    shard: int = 2_048
+    shard: int = 8_192
     ingest_shard: int = 512
     deadline_h: float = 24.0
 
 
 def planned(images: int, faces: float = 1.2, image_kb: float = 14.0) -> Load:
     """The load of a size, with the shards and the deadline that suit it."""
-    shard, ingest_shard = (2_048, 512) if images <= 1_000_000 else (8_192, 4_096)
+    ingest_shard = 512 if images <= 1_000_000 else 4_096
     deadline = 0.1 if images <= 10_000 else 24.0 if images <= 10_000_000 else 168.0
     if images > 100_000_000:
         deadline = 720.0
-    return Load(images, faces, image_kb, shard, ingest_shard, deadline)
+    return Load(images, faces, image_kb, ingest_shard=ingest_shard, deadline_h=deadline)
 
 
 def core_hours(load: Load) -> float:

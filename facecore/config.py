@@ -126,10 +126,15 @@ class ExtractSettings(BaseModel):
     """Detect → align → embed."""
 
     shard_size: int = Field(
-        default=2048,
+        default=8192,
         ge=1,
         le=20_000,
         description="images per shard; what a worker that dies has to do again",
+    )
+    shard_pixels: int = Field(
+        default=4_000_000_000,
+        ge=1,
+        description="pixels of a shard's images together: fewer of them where they are large",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -191,7 +191,7 @@ def load(
 
     options: dict[str, Any] = ExtractSettings.model_validate_json(settings).model_dump()
     options["sides_px"] = options.pop("detect_sides_px")
-    del options["shard_size"]  # of no concern to the networks
+    del options["shard_size"], options["shard_pixels"]  # of no concern to the networks
     return load_extractor(
         detector,
         detector_sha256,

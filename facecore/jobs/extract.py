@@ -39,7 +39,7 @@ def plan(
     """Put accepted images that nobody extracts into shards; returns the shards' ids.
 
     Args:
-        max_pixels: most of a shard's pictures together, where a shard is decoded at once.
+        max_pixels: most of a shard's pictures together; None: as set.
     """
     stores = stores or Stores()
     settings = stores.settings
@@ -50,7 +50,7 @@ def plan(
                 context.dag_run_id,
                 settings.extract.shard_size,
                 max_shards or settings.ingest.max_shards,
-                max_pixels=max_pixels,
+                max_pixels=max_pixels or settings.extract.shard_pixels,
             )
         run.counts = {"shards": len(shard_ids)}
         return shard_ids

@@ -123,7 +123,7 @@ def plan_extraction(
             " ORDER BY id LIMIT %s) LIMIT %s",
             [abandoned, limit, limit, limit],
         )
-        members = _cut(cursor.fetchall(), shard_size, max_pixels)
+        members = _cut(cursor.fetchall(), shard_size, max_pixels)[:max_shards]
         shard_ids = _insert(tx, "extract", dag_run_id, members)
         for shard_id, ids in zip(shard_ids, members, strict=True):
             cursor.execute(

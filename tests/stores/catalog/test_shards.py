@@ -339,3 +339,7 @@ def test_shards_are_cut_by_pixels_too(catalog, make):
         ids += make.images(tx, *"de", accepted=True, width=1000, height=1000)
     planned = _extract(catalog, "run-1", size=2, max_pixels=3_000_000)
     assert [_to_do(catalog, i) for i in planned] == [ids[:2], ids[2:3], ids[3:4], ids[4:]]
+    with catalog.transaction() as tx:
+        more = make.images(tx, *"fgh", accepted=True, width=9000, height=1000)
+    planned = _extract(catalog, "run-2", size=2, most=2, max_pixels=3_000_000)
+    assert [_to_do(catalog, i) for i in planned] == [more[:1], more[1:2]]  # the third waits
