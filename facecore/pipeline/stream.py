@@ -46,6 +46,9 @@ _LANES_ON_GPU = 3
 # One that is computed, one that is ready to be; the others wait for their turn or for the
 # consumer, so that small groups go on while it writes a pack of crops away.
 _GROUPS_PER_LANE = {"cpu": 6, "cuda": 3}
+# Files a thread fetches between two looks at what waits. A GPU takes thousands a second, and for
+# each of them threads would queue.
+_FETCHED_AT_ONCE = {"cpu": 1, "cuda": 8}
 _PIXELS_WAITING = {"cpu": 32_000_000, "cuda": 512_000_000}
 _MAX_BYTES_WAITING = 64 * 2**20
 
@@ -73,7 +76,7 @@ def stream(
         max_pixels_waiting: decoded pixels of all lanes together (3 bytes each), 0 for what suits
             the device; a lane exceeds its share by no more than one image.
         max_bytes_waiting: bytes fetched and not decoded yet; each fetching thread may exceed it
-            by the one file it has in hand.
+            by the files it has in hand: one, beside a GPU eight.
 
     Yields:
         The key with what was found, or with the `ImageRejected` that fetching, decoding or
@@ -97,7 +100,10 @@ def stream(
         max_bytes=max_bytes_waiting,
     )
     threads = [
-        *(_thread(f"fetch-{i}", _fetch, window, limits or Limits()) for i in range(workers)),
+        *(
+            _thread(f"fetch-{i}", _fetch, window, limits or Limits(), _FETCHED_AT_ONCE[device.type])
+            for i in range(workers)
+        ),
         *(_thread(f"lane-{i}", _lane, window, extractor, i) for i in range(lanes)),
     ]
     for thread in threads:
@@ -115,19 +121,22 @@ def _thread(name: str, run: Callable[..., None], *arguments: object) -> threadin
     return threading.Thread(target=run, args=arguments, name=f"facecore-{name}", daemon=True)
 
 
-def _fetch(window: Window[Key, Fetch, Content, Outcome], limits: Limits) -> None:
-    while (turn := window.next_item()) is not None:
-        number, key, fetch = turn
-        try:
-            fetched = fetch()
-            content = fetched if isinstance(fetched, Decoded) else read(fetched, limits)
-        except ImageRejected as rejected:
-            window.arrived(number, key, rejected, 0, 0)
-        except BaseException as error:  # raised again in the caller's thread
-            window.failed(number, error)
-            return
-        else:
-            window.arrived(number, key, *_measured(content))
+def _fetch(window: Window[Key, Fetch, Content, Outcome], limits: Limits, at_once: int) -> None:
+    while turn := window.next_items(at_once):
+        done: list[tuple[int, Key, Content, int, int]] = []
+        for number, key, fetch in turn:
+            try:
+                fetched = fetch()
+                content = fetched if isinstance(fetched, Decoded) else read(fetched, limits)
+            except ImageRejected as rejected:
+                done.append((number, key, rejected, 0, 0))
+            except BaseException as error:  # raised again in the caller's thread
+                window.arrived(done)
+                window.failed(number, error)
+                return
+            else:
+                done.append((number, key, *_measured(content)))
+        window.arrived(done)
 
 
 def _measured(content: Decoded | Encoded) -> tuple[Content, int, int]:

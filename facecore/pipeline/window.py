@@ -50,7 +50,7 @@ class Window(Generic[Key, Fetch, Content, Result]):
         group_pixels, group_bytes: most pixels and bytes of a group, but at least one item.
         max_items: items taken and not handed out yet; at least `group_items`.
         max_bytes: bytes fetched and not computed yet, at least `group_bytes`; each fetching
-            thread may exceed it by the one file it has in hand.
+            thread may exceed it by the files it has in hand.
 
     No deadlock: items are taken in order and waiting is only done before one is taken, so the
     item whose turn it is has always been taken, and nothing holds it up.
@@ -84,33 +84,38 @@ class Window(Generic[Key, Fetch, Content, Result]):
 
     # Fetching threads
 
-    def next_item(self) -> tuple[int, Key, Fetch] | None:
-        """The next item to fetch, when there is room for it; None when there is no more."""
+    def next_items(self, most: int) -> list[tuple[int, Key, Fetch]]:
+        """The next items to fetch, when there is room for one; none when there are no more."""
+        turn: list[tuple[int, Key, Fetch]] = []
         with self._advance:
-            with self._room:
-                self._room.wait_for(lambda: self._ended or self._has_room())
-                if self._ended:
-                    return None
-            try:
-                key, fetch = next(self._items)
-            except StopIteration:
+            while len(turn) < most:
                 with self._room:
-                    self._end()
-                return None
-            except BaseException as error:  # raised again by take
+                    if not turn:
+                        self._room.wait_for(lambda: self._ended or self._has_room())
+                    if self._ended or not self._has_room():
+                        break
+                try:
+                    key, fetch = next(self._items)
+                except StopIteration:
+                    with self._room:
+                        self._end()
+                    break
+                except BaseException as error:  # raised again by take
+                    with self._room:
+                        number, self._taken = self._taken, self._taken + 1
+                    self.failed(number, error)
+                    break
                 with self._room:
                     number, self._taken = self._taken, self._taken + 1
-                self.failed(number, error)
-                return None
-            with self._room:
-                number, self._taken = self._taken, self._taken + 1
-            return number, key, fetch
+                turn.append((number, key, fetch))
+        return turn
 
-    def arrived(self, number: int, key: Key, content: Content, size: int, pixels: int) -> None:
-        """An item's content is there: `size` bytes that will be `pixels` in memory."""
+    def arrived(self, several: Iterable[tuple[int, Key, Content, int, int]]) -> None:
+        """Items' content is there: number, key, content, its bytes, its pixels in memory."""
         with self._room:
-            self._arrived[number] = _Arrived(key, content, size, pixels)
-            self._bytes += size
+            for number, key, content, size, pixels in several:
+                self._arrived[number] = _Arrived(key, content, size, pixels)
+                self._bytes += size
             self._ready.notify()
 
     def failed(self, number: int, error: BaseException) -> None:
