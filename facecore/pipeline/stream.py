@@ -41,11 +41,11 @@ Outcome = ExtractedImage | ImageRejected
 
 # Images of a group, by device: on a CPU enough for full batches of crops, on a GPU enough to
 # fill it.
-_GROUP_IMAGES = {"cpu": 16, "cuda": 256}
+_GROUP_IMAGES = {"cpu": 32, "cuda": 256}
 _LANES_ON_GPU = 3
 # One that is computed, one that is ready to be; the others wait for their turn or for the
 # consumer, so that small groups go on while it writes a pack of crops away.
-_GROUPS_PER_LANE = {"cpu": 6, "cuda": 3}
+_GROUPS_PER_LANE = {"cpu": 4, "cuda": 3}
 # Files a thread fetches between two looks at what waits. A GPU takes thousands a second, and for
 # each of them threads would queue.
 _FETCHED_AT_ONCE = {"cpu": 1, "cuda": 8}
