@@ -103,10 +103,19 @@ def search(
             style = "bold" if score >= match.threshold else "dim"
             table.add_row(label, f"{score:.3f}", style=style)
         if not match.candidates:
-            table.add_row("(nobody was seen there then)" if seen else "(nobody is enrolled)", "")
+            table.add_row(why_nobody(face.compared, seen=seen), "")
         print_answer(table)
     if found:
         print_answer(f"Compared with {found[0].compared:,} faces. {found[0].note}".strip())
+
+
+def why_nobody(compared: int, *, seen: bool) -> str:
+    """Why there is nobody to name; faces that belong to nobody have no name."""
+    if not seen:
+        return "(nobody is enrolled)"
+    return (
+        "(only unknown faces were seen there then)" if compared else "(nobody was seen there then)"
+    )
 
 
 def compare(

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from facecore import cli
+from facecore.cli.people import why_nobody
 from facecore.config import settings
 from facecore.local.platform import Platform
 from facecore.samples.sources import portraits
@@ -88,3 +89,11 @@ def test_from_a_folder_to_names(command: Command, tmp_path: Path) -> None:
     report = command("report", "--out", str(tmp_path / "reports"))
     assert report
     assert list((tmp_path / "reports").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("compared", "seen", "said"),
+    [(0, False, "enrolled"), (0, True, "nobody was seen"), (7, True, "only unknown faces")],
+)
+def test_a_search_that_names_nobody_says_why(compared: int, seen: bool, said: str) -> None:
+    assert said in why_nobody(compared, seen=seen)
