@@ -104,6 +104,8 @@ def rounded(vectors: Tensor, dtype: torch.dtype, group: int) -> Rounded:
     scale = vectors.new_ones(len(vectors) // group)
     error, length = torch.empty_like(scale), torch.empty_like(scale)
     step = max(1, _CACHED_VALUES // (group * vectors.shape[1]))
+    if vectors.is_cuda:
+        step = max(1, len(scale))  # in one go: there every operation has to be launched
     for start in range(0, len(scale), step):
         part = slice(start, start + step)
         rows = slice(start * group, (start + step) * group)
