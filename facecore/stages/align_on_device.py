@@ -111,9 +111,10 @@ def _averaged(
 def _places(positions: int, device: torch.device) -> tuple[Tensor, list[float], list[float]]:
     """The crop's pixels (`[3, 112²]`: u, v, 1), positions around the middle of each, and their
     weights along one axis, which add up to 1."""
-    side = torch.arange(CROP_SIZE, device=device, dtype=torch.float32)
-    v, u = torch.meshgrid(side, side, indexing="ij")
-    crop = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+    # Made on the host: a copy waits until it is there, and other threads, whose streams wait for
+    # nothing of this one, get it only then.
+    v, u = np.mgrid[:CROP_SIZE, :CROP_SIZE].astype(np.float32)
+    crop = torch.from_numpy(np.stack([u, v, np.ones_like(u)])).to(device).flatten(1)
     if positions == 1:
         return crop, [0.0], [1.0]
     places = (np.arange(positions) + 0.5) * (2.0 / positions) - 1.0

@@ -8,6 +8,7 @@ its share of a batch in one call that does not hold the interpreter, into memory
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -22,6 +23,7 @@ from facecore.stages.decode import Encoded
 from facecore.stages.workers import Workers
 
 DecodeMany = Callable[[list[Tensor], Tensor, list[int], list[int]], None]
+_compiling = threading.Lock()
 
 
 def decode_behind(
@@ -41,9 +43,11 @@ def decode_behind(
     ends = np.cumsum([0, *(one.header.width * one.header.height for one in contents)]).tolist()
     pixels = torch.empty(ends[-1], 3, dtype=torch.uint8, pin_memory=pinned)
     places = list(zip(contents, pairwise(ends), strict=True))
+    with _compiling:
+        decode_jpegs = _decode_many()
 
     def decode(some: list[tuple[Encoded, tuple[int, int]]]) -> list[ImageRejected | None]:
-        return _decode(some, pixels)
+        return _decode(some, pixels, decode_jpegs)
 
     share = -(-len(places) // workers.threads) or 1
     rejected = [one for some in workers.run(places, share, decode) for one in some]
@@ -51,14 +55,14 @@ def decode_behind(
 
 
 def _decode(
-    places: list[tuple[Encoded, tuple[int, int]]], pixels: Tensor
+    places: list[tuple[Encoded, tuple[int, int]]], pixels: Tensor, decode_jpegs: DecodeMany
 ) -> list[ImageRejected | None]:
     plain = [place for place in places if _is_plain(place[0])]
     files = [torch.frombuffer(bytearray(one.data), dtype=torch.uint8) for one, _ in plain]
     starts = [start for _, (start, _) in plain]
     heights = [one.header.height for one, _ in plain]
     try:
-        _decode_many()(files, pixels, starts, heights)
+        decode_jpegs(files, pixels, starts, heights)
     except RuntimeError:  # one of them is damaged; which, and how, is told one by one
         plain = []
     done = {start for _, (start, _) in plain}
