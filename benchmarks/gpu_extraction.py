@@ -418,7 +418,7 @@ def main() -> None:
     print("\nbounds, images/s: " + ", ".join(f"{k} {v:,.0f}" for k, v in limits.items()))
     reached = arrays["images_per_second"] / limits[lowest]
     print(f"{reached:.0%} of the lowest bound ({lowest})")
-    # Last: where there is no C compiler, a failed compilation leaves torch unusable.
+    # Last: a compilation that fails can leave torch unusable.
     alone = engines(extractor, options.batch)
     print(
         "\nembedder alone, crops/s: "
