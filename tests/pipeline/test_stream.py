@@ -11,7 +11,7 @@ import pytest
 from facecore.errors import ImageRejected, ObjectStoreUnavailable
 from facecore.pipeline.decoded import decode_file
 from facecore.pipeline.extract import ExtractedImage, Picture
-from facecore.pipeline.stream import _GROUPS_PER_LANE, stream
+from facecore.pipeline.stream import _FETCHED_AT_ONCE, _GROUPS_PER_LANE, stream
 from facecore.stages.align import align
 from facecore.stages.decode import Limits, decode, read
 
@@ -23,6 +23,13 @@ def ours():
     return [t for t in threading.enumerate() if t.name.startswith(names)]
 
 
+@pytest.fixture(params=[1, 8])
+def at_once(request, monkeypatch):
+    """Files of a fetching thread's turn, as on a CPU and as beside a GPU."""
+    monkeypatch.setitem(_FETCHED_AT_ONCE, "cpu", request.param)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_order_and_completeness(extractor, files):
     def slow(data, index):
         time.sleep(0.05 if index % 3 == 0 else 0)
@@ -35,6 +42,7 @@ def test_order_and_completeness(extractor, files):
     assert not ours()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_one_bad_image_costs_one_image(extractor, files):
     def refused():
         raise ImageRejected("too_many_bytes", "larger than allowed")
@@ -63,6 +71,7 @@ def test_limits_apply(extractor, files):
     assert result.reason == "too_many_pixels"
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_failing_store_ends_the_stream_cleanly(extractor, files):
     def down():
         raise ObjectStoreUnavailable("connection refused")
@@ -80,6 +89,7 @@ def test_a_failing_store_ends_the_stream_cleanly(extractor, files):
     assert not ours()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_failing_listing_ends_the_stream_cleanly(extractor, files):
     def listing():
         yield 0, lambda: files[0]
@@ -90,6 +100,7 @@ def test_a_failing_listing_ends_the_stream_cleanly(extractor, files):
     assert not ours()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_stopping_early_leaves_no_threads_and_fetches_no_more(extractor, files):
     fetched = []
 
@@ -166,6 +177,7 @@ def grey(height, width):
     return png(np.full((height, width, 3), 128, np.uint8))
 
 
+@pytest.mark.usefixtures("at_once")
 def test_groups_depend_on_the_items_alone(extractor):
     """Slow storage and threads change which bytes come when, but not what is computed together."""
     rng = random.Random(0)
