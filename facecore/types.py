@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -123,11 +123,13 @@ class Detections:
 
     def split(self, counts: Sequence[int]) -> list[Detections]:
         """Those of several images, which lie behind one another here."""
-        landmarks = _split(self.landmarks, counts) if self.landmarks is not None else repeat(None)
+        landmarks: list[Floats] | list[None] = [None] * len(counts)
+        if self.landmarks is not None:
+            landmarks = _split(self.landmarks, counts)
         return [
             _part(Detections, boxes=boxes, scores=scores, landmarks=own)
             for boxes, scores, own in zip(
-                _split(self.boxes, counts), _split(self.scores, counts), landmarks, strict=False
+                _split(self.boxes, counts), _split(self.scores, counts), landmarks, strict=True
             )
         ]
 

@@ -60,10 +60,9 @@ def decode_mixed(
         encoded = [torch.frombuffer(bytearray(contents[i].data), dtype=torch.uint8) for i in chosen]
         try:
             found = (decode_jpegs or _nvjpeg)(encoded, device)
-        except RuntimeError as error:
+            decoded |= _interleaved(contents, chosen, found)
+        except RuntimeError as error:  # also where the device has no memory for them
             _log.warning("nvJPEG refused %d pictures, the CPU decodes them: %s", len(chosen), error)
-            found = []
-        decoded |= _interleaved(contents, chosen[: len(found)], found)
     left = [i for i in range(len(contents)) if i not in decoded]
     decoded |= _on_cpu(contents, left, device, workers)
     return [decoded[i] for i in range(len(contents))]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -70,15 +70,14 @@ class TorchBackend:
         self._device = device
         count, height, width, channels = example
         self._network = place(network, device, dtype, (count, channels, height, width))
-        self._graphed = GraphedNetwork(self._network, device) if device.type == "cuda" else None
+        self._run: Callable[[Tensor], Tensor] = self._network
+        if device.type == "cuda":
+            self._run = GraphedNetwork(self._network, device)
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         on_device = pictures.to(self._device, non_blocking=True)
-        if self._graphed is not None:
-            return self._graphed(on_device)
-        output: Tensor = self._network(on_device.permute(0, 3, 1, 2))
-        return output.float()
+        return self._run(on_device.permute(0, 3, 1, 2)).float()
 
 
 def make_backend(

@@ -1,10 +1,10 @@
 """A network's kernels launched in one go on a GPU.
 
-A small network is some hundred kernels of a few microseconds each; launching them one by one from
-Python takes longer than computing them, and every launch competes with the threads that decode.
-A CUDA graph (NVIDIA, "CUDA C++ Programming Guide", CUDA Graphs) is recorded once for a shape and
-then launched as a whole. torch.compile could join the kernels besides, but needs a C compiler and
-up to a minute in every process, on every machine.
+A small network is some hundred kernels of a few microseconds each. Launched one by one from
+Python, every one of them needs the interpreter, beside the threads that decode and fetch. A CUDA
+graph (NVIDIA, "CUDA C++ Programming Guide", CUDA Graphs) is recorded once for a shape and then
+launched as a whole. torch.compile could join the kernels besides, but needs a C compiler and up to
+a minute in every process, on every machine.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class GraphedNetwork:
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """uint8 `[n, h, w, c]` on the device → float32 output of the network, `[n, …]`."""
+        """uint8 `[n, c, h, w]` on the device, channels_last → the network's output, `[n, …]`."""
         parts = torch.split(pictures, pieces(len(pictures)))
         outputs = [self._part(part) for part in parts]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -60,7 +60,8 @@ class GraphedNetwork:
                 recorded = self._recorded(tuple(pictures.shape))
                 if recorded is not None:
                     return self._replay(recorded, pictures)
-        return _compute(self._network, pictures)
+        output: Tensor = self._network(pictures)
+        return output
 
     def _recorded(self, shape: _Shape) -> _Recorded | None:
         if shape in self._graphs:
@@ -81,17 +82,19 @@ class GraphedNetwork:
         return self._graphs[shape]
 
     def _record(self, shape: _Shape) -> _Recorded:
-        pictures = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        pictures = torch.empty(
+            shape, dtype=torch.uint8, device=self._device, memory_format=torch.channels_last
+        ).zero_()
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
-            _compute(self._network, pictures)  # libraries make their plans and workspaces
+            self._network(pictures)  # libraries make their plans and workspaces
         graph = torch.cuda.CUDAGraph()
         # Other threads go on meanwhile: what they ask of CUDA must not break the recording.
         with torch.cuda.graph(
             graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
         ):
-            output = _compute(self._network, pictures)
+            output = self._network(pictures)
         return _Recorded(graph, pictures, output)
 
     def _replay(self, recorded: _Recorded, pictures: Tensor) -> Tensor:
@@ -111,11 +114,6 @@ class _Recorded:
     graph: torch.cuda.CUDAGraph
     pictures: Tensor
     output: Tensor
-
-
-def _compute(network: nn.Module, pictures: Tensor) -> Tensor:
-    output: Tensor = network(pictures.permute(0, 3, 1, 2))
-    return output.float()
 
 
 def pieces(rows: int) -> list[int]:
