@@ -161,6 +161,23 @@ def test_without_memory_on_the_device_pictures_wait_on_the_host(files, caplog, m
         np.testing.assert_array_equal(one, content.decode())
 
 
+def test_without_memory_for_what_nvjpeg_decoded_the_cpu_decodes(files, caplog, monkeypatch):
+    contents = encoded_files(files)
+
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def gpu(encoded, device):
+        return [decode_jpeg(one, mode=ImageReadMode.RGB) for one in encoded]
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(torch, "stack", full)
+        decoded = decode_mixed(contents, CPU, Workers(), 1.0, gpu)
+    assert "CUDA out of memory" in caplog.text
+    for content, one in zip(contents, decoded, strict=True):
+        np.testing.assert_array_equal(one, content.decode())
+
+
 def test_what_the_gpu_refuses_the_cpu_decodes(files, caplog):
     broken = read(files[0][: len(files[0]) // 2], Limits())
     contents = [*encoded_files(files), broken]
