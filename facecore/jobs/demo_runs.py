@@ -17,11 +17,16 @@ _QUESTION_STANDS_S = 3.0  # the scheduler looks every half second
 
 
 class Runs:
-    """Runs of one Airflow, with the page of each told when it starts."""
+    """Runs of one Airflow, with the page of each told when it starts.
 
-    def __init__(self, client: AirflowClient, say: Say) -> None:
+    Args:
+        poll_s: between two looks at a run, which cost processor time too.
+    """
+
+    def __init__(self, client: AirflowClient, say: Say, poll_s: float = _POLL_S) -> None:
         self.client = client
         self._say = say
+        self._poll_s = poll_s
 
     def start(self, dag_id: str, params: Mapping[str, Any]) -> DagRun:
         """Trigger a DAG."""
@@ -29,11 +34,11 @@ class Runs:
 
     def finish(self, run: DagRun) -> DagRun:
         """Wait until a run succeeded. Raises `PlatformError`: it failed; names the tasks."""
-        return self.client.wait(run, timeout_s=_RUN_TIMEOUT_S, poll_s=_POLL_S)
+        return self.client.wait(run, timeout_s=_RUN_TIMEOUT_S, poll_s=self._poll_s)
 
     def end(self, run: DagRun) -> DagRun:
         """Wait until a run succeeded or failed."""
-        return self.client.wait_for_end(run, timeout_s=_RUN_TIMEOUT_S, poll_s=_POLL_S)
+        return self.client.wait_for_end(run, timeout_s=_RUN_TIMEOUT_S, poll_s=self._poll_s)
 
     def run(self, dag_id: str, params: Mapping[str, Any]) -> DagRun:
         """Trigger a DAG and wait until it succeeded."""
@@ -71,7 +76,7 @@ class Runs:
             if left != told:
                 self._say(dag_id.partition("_")[0], f"{left:,} {what} wait")
                 told = left
-            time.sleep(_POLL_S)
+            time.sleep(self._poll_s)
         if watched is not None:
             self.finish(watched)
 
@@ -98,7 +103,7 @@ class Runs:
                 answered, asked_at = True, None
 
         self.client.wait_for_end(
-            run, timeout_s=_RUN_TIMEOUT_S, on_poll=answer_what_stands, poll_s=_POLL_S
+            run, timeout_s=_RUN_TIMEOUT_S, on_poll=answer_what_stands, poll_s=self._poll_s
         )
         return answered
 

@@ -98,18 +98,8 @@ def remove(stores: Stores, landed: Sequence[Landed]) -> None:
 
     Does nothing where the landing bucket is to be kept.
     """
-    if stores.settings.ingest.keep_landing or not landed:
-        return
-
-    def one(item: Landed) -> None:
-        try:
-            if stores.objects.stat("landing", item.key).etag == item.etag:
-                stores.objects.delete("landing", item.key)
-        except ObjectMissing:
-            return  # that is what was wanted
-
-    with ThreadPoolExecutor(stores.settings.s3.connections, "remove-landed") as pool:
-        list(pool.map(one, landed))
+    if not stores.settings.ingest.keep_landing:
+        stores.objects.delete_versions("landing", [(item.key, item.etag) for item in landed])
 
 
 def _described(

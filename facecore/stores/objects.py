@@ -10,7 +10,8 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -28,14 +29,16 @@ from facecore.errors import (
     ObjectMissing,
     ObjectTooLarge,
 )
+from facecore.stores import conditional_delete
 from facecore.stores.object_info import ObjectInfo, encoded, from_header, from_listing
-from facecore.stores.s3_errors import storage_full, translate, unavailable
+from facecore.stores.s3_errors import storage_full, translate, translate_refusal, unavailable
 
 _CONNECT_S = 5.0
 _READ_S = 30.0  # between two packets, not for the whole transfer
 _RETRIES = 2
 _BACKOFF_S = 0.3
 _KEY_BYTES = 1024  # S3's limit
+_PROBED = "crops"  # whose listing nobody takes for deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class ObjectStore:
             )
         self._netloc, self._secure = parts.netloc.rpartition("@")[2], parts.scheme == "https"
         self._opened: tuple[int, Minio] | None = None
+        self._deletes_by_etag: bool | None = None  # None: not asked yet
 
     def ensure_buckets(self) -> None:
         """Create the platform's buckets that do not exist."""
@@ -206,6 +210,29 @@ class ObjectStore:
         with self._told(bucket_name, key):
             self._client.remove_object(self._s3.bucket(bucket_name), key)
 
+    def delete_versions(self, bucket_name: str, versions: Sequence[tuple[str, str]]) -> None:
+        """Remove objects that have an ETag still; what is gone or was replaced is left alone.
+
+        A server that knows conditional deletes decides by itself. With another one, an object
+        replaced in the milliseconds between our look at it and its removal is removed.
+
+        Args:
+            versions: key and ETag.
+        """
+        one_request = [(k, e) for k, e in versions if conditional_delete.fits_a_request(k)]
+        if not one_request or not self._knows_conditional_deletes():
+            one_request = []
+        by_etag = [conditional_delete.ObjectVersion(key, etag=etag) for key, etag in one_request]
+        with self._told(bucket_name):
+            bucket = self._s3.bucket(bucket_name)
+            for error in conditional_delete.delete(self._client, bucket, by_etag):
+                raise translate_refusal(error, self._s3, bucket)
+        one_by_one = set(versions) - set(one_request)
+        with ThreadPoolExecutor(self._s3.connections, "delete") as pool:
+            list(
+                pool.map(lambda version: self._delete_unchanged(bucket_name, *version), one_by_one)
+            )
+
     def usage(self, bucket_name: str, at_most: int = 100_000) -> Usage:
         """Number and bytes of the objects in a bucket; counting stops after `at_most`."""
         objects = total = 0
@@ -253,6 +280,20 @@ class ObjectStore:
             return info, bytes(response.read())
         finally:
             response.release_conn()
+
+    def _knows_conditional_deletes(self) -> bool:
+        if self._deletes_by_etag is None:
+            with self._told(_PROBED):
+                bucket = self._s3.bucket(_PROBED)
+                self._deletes_by_etag = conditional_delete.is_honoured(self._client, bucket)
+        return self._deletes_by_etag
+
+    def _delete_unchanged(self, bucket_name: str, key: str, etag: str) -> None:
+        try:
+            if self.stat(bucket_name, key).etag == etag:
+                self.delete(bucket_name, key)
+        except ObjectMissing:
+            return  # that is what was wanted
 
     def _answers(self) -> bool:
         try:

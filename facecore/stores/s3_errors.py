@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minio.deleteobjects import DeleteError
 from minio.error import S3Error
 
 from facecore.config import S3Settings
@@ -42,11 +43,7 @@ def translate(error: S3Error, s3: S3Settings, bucket: str, key: str | None) -> F
     elif key is not None and (code in ("NoSuchKey", "NoSuchObject") or status == 404):
         result = ObjectMissing(bucket, key)
     elif code in _REFUSED:
-        result = CredentialsRejected(
-            "S3",
-            f"S3 at {s3.endpoint} refused access key {s3.access_key!r} ({code}).",
-            remedy="Check FACECORE_S3__ACCESS_KEY and FACECORE_S3__SECRET_KEY.",
-        )
+        result = _credentials(s3, code)
     elif code in _FULL or status == 507:
         result = storage_full(s3, f"is full ({code})")
     elif status >= 500:
@@ -54,6 +51,13 @@ def translate(error: S3Error, s3: S3Settings, bucket: str, key: str | None) -> F
     else:
         result = StoreError(f"S3 at {s3.endpoint}: {code}: {error.message}.")
     return result
+
+
+def translate_refusal(error: DeleteError, s3: S3Settings, bucket: str) -> FacecoreError:
+    """The error to raise for one object that a request to remove many did not remove."""
+    if error.code in _REFUSED:
+        return _credentials(s3, error.code)
+    return unavailable(s3, f"{error.code} while removing {error.name!r} from {bucket}")
 
 
 def unavailable(s3: S3Settings, reason: str) -> ObjectStoreUnavailable:
@@ -67,3 +71,11 @@ def unavailable(s3: S3Settings, reason: str) -> ObjectStoreUnavailable:
 def storage_full(s3: S3Settings, what: str) -> StorageFull:
     """The server has no space, or acts like it."""
     return StorageFull("S3", f"S3 at {s3.endpoint} {what}.", remedy="Free space on its disk.")
+
+
+def _credentials(s3: S3Settings, code: str) -> CredentialsRejected:
+    return CredentialsRejected(
+        "S3",
+        f"S3 at {s3.endpoint} refused access key {s3.access_key!r} ({code}).",
+        remedy="Check FACECORE_S3__ACCESS_KEY and FACECORE_S3__SECRET_KEY.",
+    )

@@ -6,10 +6,15 @@ import hashlib
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from minio import Minio
+from pydantic import SecretStr
 
 from facecore.config import BUCKETS, S3Settings
 from facecore.errors import (
@@ -22,6 +27,7 @@ from facecore.errors import (
     ObjectTooLarge,
     StorageFull,
 )
+from facecore.stores import conditional_delete
 from facecore.stores.objects import ObjectStore
 
 
@@ -284,3 +290,99 @@ def test_many_threads_share_one_store(objects):
             zip(bodies, pool.map(lambda key: objects.get("landing", key), bodies), strict=True)
         )
     assert got == bodies
+
+
+class TestDeletingVersions:
+    """An object is removed as long as it is what was read."""
+
+    KEYS = (
+        "cam/1.jpg",
+        "ünï/日本 é&<>'\".jpg",
+        "odd?x#y%20z+&=;@'(1)[2]!~$,*.jpg",
+        "line\nbreak",
+    )
+
+    @pytest.fixture(params=["by the server", "by us"])
+    def store(self, objects: ObjectStore, request, monkeypatch) -> ObjectStore:
+        """With conditional deletes, and as on a server that does not know them."""
+        if request.param == "by us":
+            monkeypatch.setattr(objects, "_deletes_by_etag", False)
+        return objects
+
+    def test_what_is_unchanged_goes_and_what_was_replaced_stays(self, store):
+        for key in self.KEYS:
+            store.put("landing", key, b"old")
+            store.put("landing", f"{key}2", b"old")
+        listed = [(item.key, item.etag) for item in store.list("landing")]
+        assert len(listed) == 2 * len(self.KEYS)
+        for key in self.KEYS:
+            store.put("landing", key, b"new")
+        store.delete_versions("landing", listed)
+        assert sorted(item.key for item in store.list("landing")) == sorted(self.KEYS)
+        assert all(store.get("landing", key) == b"new" for key in self.KEYS)
+
+    def test_what_is_gone_already_is_fine(self, store):
+        store.put("landing", "there", b"x")
+        etag = store.stat("landing", "there").etag
+        store.delete_versions("landing", [("gone", etag), ("there", etag), ("line\ngone", etag)])
+        assert list(store.list("landing")) == []
+        store.delete_versions("landing", [])
+
+    def test_more_than_one_request_holds(self, store):
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda n: store.put("landing", f"p/{n:04}", b"x"), range(1003)))
+        store.delete_versions("landing", [(i.key, i.etag) for i in store.list("landing")])
+        assert list(store.list("landing")) == []
+
+    def test_the_platforms_own_server_decides_by_itself(self, objects):
+        objects.put("landing", "a", b"x")
+        objects.delete_versions("landing", [("a", objects.stat("landing", "a").etag)])
+        assert objects._deletes_by_etag is True
+        assert not list(objects.list("crops", prefix=".facecore/"))
+
+    def test_a_server_that_refuses_is_told(self, objects, s3):
+        wrong = ObjectStore(s3.model_copy(update={"secret_key": SecretStr("wrong")}))
+        with pytest.raises(CredentialsRejected):
+            wrong.delete_versions("landing", [("a", "0" * 32)])
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (200, b'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>'),
+            (501, b"<Error><Code>NotImplemented</Code><Message>no</Message></Error>"),
+            (400, b"<Error><Code>MalformedXML</Code><Message>no</Message></Error>"),
+        ],
+    )
+    def test_a_server_without_them_is_not_relied_on(self, answer):
+        """Another product: it removes whatever it is told to, or knows no such request."""
+        with _answering({"POST": answer}) as address:
+            client = Minio(address, "key", "secret", secure=False, region="us-east-1")
+            assert not conditional_delete.is_honoured(client, "crops")
+
+
+@contextmanager
+def _answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
+    """An HTTP server with one answer for each method, and 200 for the others."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, body = answers.get(self.command, (200, b""))
+            self.send_response(status)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -1,0 +1,73 @@
+"""Removing objects only as long as they are what was read: S3's DeleteObjects with ETags.
+
+AWS added the condition in 2024 and 2025, SeaweedFS in 4; other servers may ignore it and remove
+whatever is there. So a server is asked first, with an object of ours.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+from xml.etree import ElementTree
+
+from minio import Minio
+from minio.deleteobjects import DeleteError, DeleteObject
+from minio.error import S3Error
+
+_PROBES = ".facecore/conditional-delete/"
+
+# The object is another one by now, is gone, or is being written at this moment.
+_SPARED = {"PreconditionFailed", "NoSuchKey", "ConditionalRequestConflict"}
+_NO_ETAG = "0" * 32
+# The request, or the ETag in it, is not known to the server.
+_UNKNOWN = {
+    "InvalidArgument",
+    "InvalidRequest",
+    "MalformedXML",
+    "MethodNotAllowed",
+    "NotImplemented",
+}
+
+
+@dataclass(frozen=True)
+class ObjectVersion(DeleteObject):
+    """An object, but only if it has this ETag (without quotes)."""
+
+    etag: str = ""
+
+    def toxml(self, element: ElementTree.Element | None) -> ElementTree.Element:
+        """Append `<Object>` to a DeleteObjects request."""
+        added = super().toxml(element)
+        ElementTree.SubElement(added, "ETag").text = f'"{self.etag}"'
+        return added
+
+
+def fits_a_request(key: str) -> bool:
+    """Whether XML can name the key: what it normalises or forbids would name another one."""
+    return key.isprintable()
+
+
+def delete(client: Minio, bucket: str, versions: Iterable[ObjectVersion]) -> Iterator[DeleteError]:
+    """Remove these versions, 1,000 a request; yields what failed.
+
+    Objects that are gone, or are another version by now, are left alone and are no failure.
+    """
+    for error in client.remove_objects(bucket, versions):
+        if error.code not in _SPARED:
+            yield error
+
+
+def is_honoured(client: Minio, bucket: str) -> bool:
+    """Whether the server spares an object whose ETag is another: tried on one of our own."""
+    key = f"{_PROBES}{uuid4()}"
+    client.put_object(bucket, key, io.BytesIO(b"?"), 1)
+    try:
+        refused = list(client.remove_objects(bucket, [ObjectVersion(key, etag=_NO_ETAG)]))
+    except S3Error as error:
+        if error.code not in _UNKNOWN:
+            raise
+        refused = []
+    client.remove_object(bucket, key)
+    return [error.code for error in refused] == ["PreconditionFailed"]
