@@ -40,7 +40,7 @@ from facecore.analytics.clustering.joining import join
 from facecore.analytics.clustering.owners import Known
 from facecore.analytics.clustering.settling import group, settle
 from facecore.config import ClusterSettings, settings
-from facecore.jobs.cluster import FEWEST_FACES, FRAGMENT_RATE
+from facecore.jobs.faces.cluster import FEWEST_FACES, FRAGMENT_RATE
 from facecore.lifecycle.default_pack import default_calibration
 from facecore.lifecycle.thresholds import threshold_for_gallery
 from facecore.stages.nearest import Nearest, nearest_others

@@ -30,7 +30,7 @@ from extraction import cpu_name, read_set
 from growth import distinct
 
 from facecore.config import settings
-from facecore.jobs import ingest, validate
+from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import command_context
 from facecore.jobs.stores import Stores
 

@@ -30,9 +30,9 @@ import httpx
 
 from facecore.config import settings
 from facecore.errors import FacecoreError, UsageError
-from facecore.jobs.champions import champions
 from facecore.jobs.lineage import command_context
-from facecore.jobs.search import search
+from facecore.jobs.models.champions import champions
+from facecore.jobs.people.search import search
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.local.status import Endpoint

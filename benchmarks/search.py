@@ -42,8 +42,8 @@ import psutil
 import torch
 
 from facecore.config import Settings, settings
-from facecore.jobs import search_index
-from facecore.jobs.index_recall import EF_SEARCH
+from facecore.jobs.faces import search_index
+from facecore.jobs.faces.index_recall import EF_SEARCH
 from facecore.jobs.lineage import command_context
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.recall import recall

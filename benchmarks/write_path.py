@@ -37,10 +37,10 @@ from growth import distinct
 from growth import run as run_bare
 
 from facecore.config import home_dir, settings
-from facecore.jobs.champions import champions, extractor
-from facecore.jobs.crops import FACES_PER_PACK
-from facecore.jobs.demo import _client
-from facecore.jobs.demo_runs import Runs
+from facecore.jobs.demo.demo import _client
+from facecore.jobs.demo.demo_runs import Runs
+from facecore.jobs.faces.crops import FACES_PER_PACK
+from facecore.jobs.models.champions import champions, extractor
 from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform

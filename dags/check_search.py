@@ -39,7 +39,7 @@ from _shared.lineage import run_context
 def check_search() -> None:
     @task(**INDEXING)
     def check_index() -> dict[str, Any]:
-        from facecore.jobs import search_index
+        from facecore.jobs.faces import search_index
 
         return search_index.check(run_context(), only_if_due=True)
 

@@ -52,7 +52,7 @@ def cluster_people() -> None:
     def cluster(
         params: dict[str, Any], dag_run: Any, outlet_events: dict[Any, Any]
     ) -> dict[str, int]:
-        from facecore.jobs import cluster
+        from facecore.jobs.faces import cluster
 
         weekly = str(dag_run.run_type) == "scheduled"
         counts = cluster.cluster(run_context(), full=params["full"] or weekly)

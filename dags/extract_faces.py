@@ -43,7 +43,7 @@ from _shared.lineage import run_context
 def extract_faces() -> None:
     @task(**PLANNING)
     def plan_shards(params: dict[str, Any]) -> list[int]:
-        from facecore.jobs import extract
+        from facecore.jobs.faces import extract
 
         return extract.plan(run_context(), params["max_shards"])
 
@@ -51,13 +51,13 @@ def extract_faces() -> None:
     def shard(shard_id: int) -> None:
         @task(**SHARD_DEVICE)
         def extract_shard(shard_id: int) -> int:
-            from facecore.jobs import extract
+            from facecore.jobs.faces import extract
 
             return extract.extract_shard(run_context(), shard_id)
 
         @task(**SHARD_MATCH)
         def identify_shard(shard_id: int) -> dict[str, Any]:
-            from facecore.jobs import identify
+            from facecore.jobs.faces import identify
 
             return identify.identify_shard(run_context(), shard_id)
 
@@ -65,7 +65,7 @@ def extract_faces() -> None:
 
     @task(**PLANNING, outlets=[FACES])
     def publish_faces(shard_ids: list[int], outlet_events: dict[Any, Any]) -> dict[str, Any]:
-        from facecore.jobs import extract
+        from facecore.jobs.faces import extract
 
         counts = extract.summarise(list(shard_ids))
         outlet_events[FACES].extra = counts

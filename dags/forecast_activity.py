@@ -31,7 +31,7 @@ from _shared.lineage import run_context
 def forecast_activity() -> None:
     @task(**REPORTING)
     def forecast(dag_run: object) -> dict[str, Any]:
-        from facecore.jobs import forecast
+        from facecore.jobs.reports import forecast
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
         return forecast.forecast(run_context(), moment)

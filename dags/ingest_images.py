@@ -58,13 +58,13 @@ from _shared.lineage import run_context
 def ingest_images() -> None:
     @task(**PLANNING)
     def plan_shards(params: dict[str, Any]) -> list[int]:
-        from facecore.jobs import ingest
+        from facecore.jobs.images import ingest
 
         return ingest.plan(run_context(), params["prefix"], params["page_limit"])
 
     @task(**SHARD_IO)
     def ingest_shard(shard_id: int) -> int:
-        from facecore.jobs import ingest
+        from facecore.jobs.images import ingest
 
         return ingest.ingest_shard(run_context(), shard_id)
 
@@ -72,7 +72,7 @@ def ingest_images() -> None:
     def validate_images(
         shard_ids: list[int], params: dict[str, Any], outlet_events: dict[Any, Any]
     ) -> dict[str, Any]:
-        from facecore.jobs import validate
+        from facecore.jobs.images import validate
 
         counts = validate.validate_shards(
             run_context(), list(shard_ids), batch_checks=params["batch_checks"]

@@ -59,45 +59,45 @@ from _shared.lineage import run_context, triggering_user
 def reembed_faces() -> None:
     @task.short_circuit(**PLANNING)
     def begin(params: dict[str, Any]) -> int | None:
-        from facecore.jobs import promotion
+        from facecore.jobs.promotion import promotion
 
         user = triggering_user()
         return promotion.begin(run_context(), params["action"], actor=user, reason=params["reason"])
 
     @task(**PLANNING)
     def plan_shards(promotion_id: int) -> list[int]:
-        from facecore.jobs import reembed
+        from facecore.jobs.promotion import reembed
 
         return reembed.plan(run_context(), promotion_id)
 
     @task(**SHARD_DEVICE)
     def fill_shard(promotion_id: int, shard_id: int) -> int:
-        from facecore.jobs import reembed
+        from facecore.jobs.promotion import reembed
 
         return reembed.fill_shard(run_context(), promotion_id, shard_id)
 
     # Without an image there is no shard; the models change all the same.
     @task(**INDEXING, trigger_rule="none_failed")
     def build_index(promotion_id: int) -> None:
-        from facecore.jobs import reembed
+        from facecore.jobs.promotion import reembed
 
         reembed.build_index(run_context(), promotion_id)
 
     @task(**SHARD_MATCH)
     def stage_shard(promotion_id: int, shard_id: int) -> dict[str, Any]:
-        from facecore.jobs import reembed
+        from facecore.jobs.promotion import reembed
 
         return reembed.stage_shard(run_context(), promotion_id, shard_id)
 
     @task(**INDEXING, trigger_rule="none_failed")
     def compare(promotion_id: int) -> dict[str, Any]:
-        from facecore.jobs import shadow
+        from facecore.jobs.promotion import shadow
 
         return shadow.compare(run_context(), promotion_id)
 
     @task(**SWITCHING, outlets=[MODELS_IN_USE])
     def switch(promotion_id: int, outlet_events: dict[Any, Any]) -> dict[str, Any]:
-        from facecore.jobs import switching
+        from facecore.jobs.promotion import switching
 
         in_use = switching.switch(run_context(), promotion_id)
         outlet_events[MODELS_IN_USE].extra = in_use

@@ -61,7 +61,7 @@ def report_analytics() -> None:
     def build_report(
         params: dict[str, Any], dag_run: object, outlet_events: dict[Any, Any]
     ) -> dict[str, Any]:
-        from facecore.jobs import report
+        from facecore.jobs.reports import report
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
         published = report.build(
@@ -72,14 +72,14 @@ def report_analytics() -> None:
 
     @task(**REPORTING)
     def build_week(params: dict[str, Any], dag_run: object) -> dict[str, Any]:
-        from facecore.jobs import report
+        from facecore.jobs.reports import report
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
         return {} if params["start"] else report.build_week(run_context(), moment)
 
     @task(**REPORTING)
     def record_reports(published: list[dict[str, Any]]) -> list[str]:
-        from facecore.jobs import report_tracking
+        from facecore.jobs.reports import report_tracking
 
         return report_tracking.record(run_context(), published, airflow_url())
 

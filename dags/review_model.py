@@ -91,7 +91,7 @@ def _limit(default: float | None, title: str, description: str, minimum: float) 
 def review_model() -> None:
     @task(**JUDGING)
     def evaluate(params: dict[str, Any]) -> dict[str, Any]:
-        from facecore.jobs import review
+        from facecore.jobs.promotion import review
 
         limits = {
             name: params[name]
@@ -120,13 +120,13 @@ def review_model() -> None:
 
     @task(**PLANNING)
     def decide(judged: dict[str, Any], response: dict[str, Any]) -> list[int]:
-        from facecore.jobs import review
+        from facecore.jobs.promotion import review
 
         return review.decide(run_context(), judged, response)
 
     @task(**PLANNING, outlets=[WANTED_MODELS])
     def promote(promotion_id: int, outlet_events: dict[Any, Any]) -> int:
-        from facecore.jobs import promotion
+        from facecore.jobs.promotion import promotion
 
         outlet_events[WANTED_MODELS].extra = promotion.describe(promotion_id)
         return promotion_id

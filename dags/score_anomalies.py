@@ -33,19 +33,19 @@ from _shared.lineage import run_context
 def score_anomalies() -> None:
     @task(**PLANNING)
     def plan_shards() -> list[int]:
-        from facecore.jobs import anomalies
+        from facecore.jobs.faces import anomalies
 
         return anomalies.plan(run_context())
 
     @task(**SHARD_MATCH)
     def score_shard(shard_id: int) -> int:
-        from facecore.jobs import anomalies
+        from facecore.jobs.faces import anomalies
 
         return anomalies.score_shard(run_context(), shard_id)
 
     @task(**REPORTING)
     def publish(shard_ids: list[int]) -> dict[str, Any]:
-        from facecore.jobs import anomalies
+        from facecore.jobs.faces import anomalies
 
         counts = anomalies.summarise(list(shard_ids))
         return {**counts, **anomalies.publish(run_context())}

@@ -178,13 +178,13 @@ _GOALS = "".join(f"\n- `{name}` ({goal.task}): {goal.about}" for name, goal in G
 def train_model() -> None:
     @task(**PLANNING)
     def plan_runs(params: dict[str, Any]) -> list[dict[str, Any]]:
-        from facecore.jobs import train
+        from facecore.jobs.training import train
 
         return train.plan_from_form(params)
 
     @task(**TRAINING)
     def train_challenger(plan: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-        from facecore.jobs import train
+        from facecore.jobs.training import train
 
         return train.train_challenger(run_context(), plan, evaluate_on=params["evaluate_on"])
 
@@ -192,7 +192,7 @@ def train_model() -> None:
     def choose_challenger(
         results: list[dict[str, Any]], outlet_events: dict[Any, Any]
     ) -> dict[str, Any]:
-        from facecore.jobs import train
+        from facecore.jobs.training import train
 
         chosen = train.choose_challenger(list(results))
         outlet_events[CHALLENGERS].extra = {"versions": chosen["versions"], "run": chosen["run"]}

@@ -50,14 +50,14 @@ from _shared.links import ReportLink, with_link
 def watch_drift() -> None:
     @task(**REPORTING)
     def measure_drift(params: dict[str, Any], dag_run: object) -> dict[str, Any]:
-        from facecore.jobs import drift
+        from facecore.jobs.reports import drift
 
         moment = getattr(dag_run, "logical_date", None) or dag_run.run_after  # type: ignore[attr-defined]
         return drift.measure(run_context(), moment, params["start"], params["end"])
 
     @task(**REPORTING)
     def judge_drift(measured: dict[str, Any]) -> None:
-        from facecore.jobs import drift
+        from facecore.jobs.reports import drift
 
         drift.judge(measured["check"])
 

@@ -34,6 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": WORK | {"stores", "local", "samples"},
     "cli": WORK | {"jobs", "local", "stores", "samples"},
 }
+# Use cases know those before them.
+JOBS = (
+    "models", "images", "faces", "reports", "training", "people", "promotion", "platform", "demo",
+    "on_ray",
+)  # fmt: skip
 BARE = {"torch", "torchvision", "numpy", "PIL", "facecore"}
 
 
@@ -79,6 +84,16 @@ def test_imports_follow_the_direction(path: Path) -> None:
         if parts[0] != "facecore" or len(parts) < 2 or parts[1] not in ALLOWED:
             continue
         assert parts[1] == own or parts[1] in ALLOWED[own], f"{own} must not import {name}"
+
+
+def test_packages_of_use_cases_have_an_order() -> None:
+    packages = [path.parent for path in (PACKAGE / "jobs").glob("*/__init__.py")]
+    assert {package.name for package in packages} == set(JOBS)
+    for path in (path for package in packages for path in package.glob("*.py")):
+        later = JOBS[JOBS.index(path.parent.name) + 1 :]
+        for name in imported(ast.parse(path.read_text("utf-8"))):
+            if name.startswith("facecore.jobs."):
+                assert name.split(".")[2] not in later, f"{path.parent.name} must not import {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -30,7 +30,7 @@ def anomalies(
     json: Json = False,
 ) -> None:
     """Score faces the autoencoder in use has not seen, and list the most unusual."""
-    from facecore.jobs import anomalies as job
+    from facecore.jobs.faces import anomalies as job
 
     context = command_context("anomalies")
     shard_ids = job.plan(context)
@@ -66,7 +66,7 @@ def forecast(
     """Forecast the hours after the last midnight, and flag past hours that were not as due."""
     from datetime import UTC, datetime
 
-    from facecore.jobs import forecast as job
+    from facecore.jobs.reports import forecast as job
 
     now = datetime.now(UTC)
     if people:

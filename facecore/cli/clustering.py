@@ -30,7 +30,7 @@ def cluster(
     json: Json = False,
 ) -> None:
     """Group unknown faces into proposed people; what humans decided stands."""
-    from facecore.jobs.cluster import cluster as job
+    from facecore.jobs.faces.cluster import cluster as job
 
     with progress("faces") as advance:
         counts = job(command_context("cluster"), full=full, on_progress=advance)
@@ -73,7 +73,7 @@ def show(
     json: Json = False,
 ) -> None:
     """A person: faces, who looks alike, what was decided."""
-    from facecore.jobs.people import decisions
+    from facecore.jobs.people.people import decisions
     from facecore.jobs.stores import Stores
     from facecore.stores.catalog import people_pages
 
@@ -128,7 +128,7 @@ def name(
     json: Json = False,
 ) -> None:
     """Name or rename a person."""
-    from facecore.jobs.people import name_person
+    from facecore.jobs.people.people import name_person
 
     decision = name_person(person_id, label, actor=getuser(), reason=reason)
     _decided(f"Person {person_id} is called {label}.", {"decision": decision}, json)
@@ -142,7 +142,7 @@ def merge(
     json: Json = False,
 ) -> None:
     """Say that people are one person."""
-    from facecore.jobs.people import merge_people
+    from facecore.jobs.people.people import merge_people
 
     decision = merge_people(keep, others, actor=getuser(), reason=reason)
     listed = ", ".join(str(other) for other in others)
@@ -157,7 +157,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Say that some of a person's faces are somebody else."""
-    from facecore.jobs.people import split_person
+    from facecore.jobs.people.people import split_person
 
     created = split_person(person_id, faces, actor=getuser(), reason=reason)
     _decided(f"{len(set(faces))} faces are person {created} now.", {"person": created}, json)
@@ -171,7 +171,7 @@ def not_person(
     json: Json = False,
 ) -> None:
     """Say that a face is not a person."""
-    from facecore.jobs.people import not_this_person
+    from facecore.jobs.people.people import not_this_person
 
     decision = not_this_person(face_id, person_id, actor=getuser(), reason=reason)
     _decided(f"Face {face_id} is not person {person_id}.", {"decision": decision}, json)
@@ -184,7 +184,7 @@ def undo(
     json: Json = False,
 ) -> None:
     """Take a decision back, unless later ones depend on it."""
-    from facecore.jobs.people import undo as job
+    from facecore.jobs.people.people import undo as job
 
     number = job(decision_id, actor=getuser(), reason=reason)
     _decided(f"Decision {decision_id} is undone.", {"decision": number}, json)

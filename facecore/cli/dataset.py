@@ -17,7 +17,7 @@ from facecore.cli.platform import Json
 from facecore.jobs.lineage import command_context
 
 if TYPE_CHECKING:
-    from facecore.jobs.dataset import DatasetBuilder
+    from facecore.jobs.training.dataset import DatasetBuilder
     from facecore.lifecycle.datasets import Built, Snapshot, SplitPlan
 
 app = typer.Typer(help="Immutable snapshots of training data.", no_args_is_help=True)
@@ -241,7 +241,7 @@ def activity(
 @app.command("list")
 def list_(json: Json = False) -> None:
     """All snapshots with their versions."""
-    from facecore.jobs.dataset import every
+    from facecore.jobs.training.dataset import every
 
     found = every()
     if json:
@@ -269,7 +269,7 @@ def show(
     json: Json = False,
 ) -> None:
     """What a snapshot holds and what it was made from."""
-    from facecore.jobs.dataset import show as job
+    from facecore.jobs.training.dataset import show as job
 
     snapshot = job(reference, verify=verify)
     if json:
@@ -297,7 +297,7 @@ def described(snapshot: Snapshot) -> dict[str, Any]:
 
 @contextmanager
 def _builder(name: str, model: Measured) -> Iterator[DatasetBuilder]:
-    from facecore.jobs.dataset import DatasetBuilder
+    from facecore.jobs.training.dataset import DatasetBuilder
 
     with progress("pictures, then upload") as advance:
         yield DatasetBuilder(

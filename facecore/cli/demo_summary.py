@@ -6,7 +6,7 @@ from rich.table import Table
 
 from facecore.cli.endpoints import endpoint_table
 from facecore.cli.output import print_answer
-from facecore.jobs.demo import DemoOutcome
+from facecore.jobs.demo.demo import DemoOutcome
 from facecore.local.status import Endpoint
 
 _MOST_NOTES = 12

@@ -13,7 +13,7 @@ from facecore.cli.output import print_counts, print_json, progress
 from facecore.cli.platform import Json
 
 if TYPE_CHECKING:
-    from facecore.jobs.evaluate import Which
+    from facecore.jobs.training.evaluate import Which
     from facecore.lifecycle.verification import OperatingPoint
 
 app = typer.Typer(help="Measure accuracy and calibrate thresholds.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def verification(
     json: Json = False,
 ) -> None:
     """Are two images one person? Accuracy, TAR at fixed FAR, EER and AUC on a pairs file."""
-    from facecore.jobs import evaluate as job
+    from facecore.jobs.training import evaluate as job
 
     with progress("images") as advance:
         result = job.verification(images, pairs, model=_which(model), on_progress=advance)
@@ -74,7 +74,7 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Thresholds from all pairs of images of different people, for the active embedder."""
-    from facecore.jobs import evaluate as job
+    from facecore.jobs.training import evaluate as job
 
     with progress("images") as advance:
         calibration = job.calibrate(

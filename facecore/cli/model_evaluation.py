@@ -11,7 +11,7 @@ from facecore.cli.output import print_answer, print_counts, print_json, progress
 from facecore.cli.platform import Json
 
 if TYPE_CHECKING:
-    from facecore.jobs.evaluate_model import ModelReport
+    from facecore.jobs.training.evaluate_model import ModelReport
 
 Model = Annotated[
     str,
@@ -90,7 +90,7 @@ def identification(
     json: Json = False,
 ) -> None:
     """An embedder alone: who is it among N enrolled people?"""
-    from facecore.jobs.evaluate_model import identification as job
+    from facecore.jobs.training.evaluate_model import identification as job
 
     with progress("faces") as advance:
         found = job(
@@ -134,7 +134,7 @@ def _measure(
     out: Path | None,
     cost: bool,
 ) -> ModelReport:
-    from facecore.jobs.evaluate_model import evaluate_model
+    from facecore.jobs.training.evaluate_model import evaluate_model
 
     with progress("measured") as advance:
         return evaluate_model(

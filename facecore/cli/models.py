@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 def models(json: Json = False) -> None:
     """Model versions: what the registry calls them, which are in use, which were before."""
-    from facecore.jobs.model_list import listed
+    from facecore.jobs.models.model_list import listed
 
     versions, opened = listed()
     if json:
@@ -66,7 +66,8 @@ def promote(
     An autoencoder, forecaster or matcher comes into use at once; the version before is promoted
     the same way to go back.
     """
-    from facecore.jobs import analysis_models, promotion
+    from facecore.jobs.models import analysis_models
+    from facecore.jobs.promotion import promotion
 
     if analysis_models.is_named(name):
         new = analysis_models.activate(name, version, actor=getuser(), reason=reason)
@@ -81,7 +82,7 @@ def promote(
 
 def rollback(reason: Reason, json: Json = False) -> None:
     """Put the version before back into use, at once; then catch up what arrived meanwhile."""
-    from facecore.jobs import switching
+    from facecore.jobs.promotion import switching
 
     context = command_context("rollback")
     promotion_id = switching.rollback(context, actor=getuser(), reason=reason)
@@ -93,7 +94,7 @@ def rollback(reason: Reason, json: Json = False) -> None:
 
 def reembed(json: Json = False) -> None:
     """Go on with what is wanted: an interrupted promotion, an alias, images that are missing."""
-    from facecore.jobs import promotion
+    from facecore.jobs.promotion import promotion
 
     promotion_id = promotion.start(command_context("reembed"), actor=getuser())
     if promotion_id is None:
@@ -104,7 +105,7 @@ def reembed(json: Json = False) -> None:
 
 def abandon(reason: Reason, json: Json = False) -> None:
     """Give up the promotion under way; the aliases name the versions in use again."""
-    from facecore.jobs import promotion
+    from facecore.jobs.promotion import promotion
 
     promotion_id = promotion.abandon(actor=getuser(), reason=reason)
     _tell("Abandoned", {"promotion": promotion_id}, json)
@@ -141,7 +142,7 @@ def audit(
 
 
 def _carry_out(command: str, promotion_id: int, as_json: bool) -> None:
-    from facecore.jobs import promotion
+    from facecore.jobs.promotion import promotion
 
     with progress("shards") as advance:
         done = promotion.carry_out(command_context(command), promotion_id, on_progress=advance)

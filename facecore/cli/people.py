@@ -31,8 +31,8 @@ def enroll(
     json: Json = False,
 ) -> None:
     """Add a person's pictures to the gallery."""
-    from facecore.jobs.enroll import Picture
-    from facecore.jobs.enroll import enroll as job
+    from facecore.jobs.people.enroll import Picture
+    from facecore.jobs.people.enroll import enroll as job
 
     with progress("pictures") as advance:
         results = job(
@@ -77,7 +77,7 @@ def search(
 
     With a source or a time: of everybody who was seen there and then, enrolled or not.
     """
-    from facecore.jobs.search import search as job
+    from facecore.jobs.people.search import search as job
 
     found = job(
         command_context("search"), photo, sources=source or (), since=since, until=until, top_k=top
@@ -127,7 +127,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Do two pictures show one person? Similarity, threshold, and what the matcher says."""
-    from facecore.jobs.compare import compare as job
+    from facecore.jobs.people.compare import compare as job
 
     found = job(command_context("compare"), first, second, fmr=fmr)
     if json:
@@ -160,7 +160,7 @@ def classify(
     json: Json = False,
 ) -> None:
     """Which of the people a model was trained on is this? It always names one of them."""
-    from facecore.jobs.classify import classify as job
+    from facecore.jobs.training.classify import classify as job
 
     found = job(command_context("classify"), photo, model)
     if json:

@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def up() -> None:
     """Start the platform on this machine, with its data as it was."""
-    from facecore.jobs.local_platform import start
+    from facecore.jobs.platform.local_platform import start
 
     platform = start(home_dir(), _REPO, say)
     print_answer(endpoint_table(platform.endpoints()))
@@ -46,7 +46,7 @@ def down() -> None:
 
 def status(json: Json = False) -> None:
     """Health, versions and memory of every part, and what the catalogue holds."""
-    from facecore.jobs.local_platform import look
+    from facecore.jobs.platform.local_platform import look
 
     found = look(home_dir(), _REPO)
     if json:
@@ -75,7 +75,7 @@ def clean(
 
 def setup(json: Json = False) -> None:
     """Migrate the catalogue, create the buckets, register the default models."""
-    from facecore.jobs.setup import set_up
+    from facecore.jobs.platform.setup import set_up
 
     done = set_up(on_progress=lambda message: say("setup", message))
     if json:
@@ -96,7 +96,7 @@ def demo(
 ) -> None:
     """Start everything, run the main job on real images, say what was found and where to look."""
     from facecore.cli.demo_summary import show
-    from facecore.jobs.demo import run_demo
+    from facecore.jobs.demo.demo import run_demo
 
     if images is not None and dataset is not None:
         raise UsageError("--images and --dataset exclude each other.")

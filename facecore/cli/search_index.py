@@ -21,7 +21,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Measure how much of an exact search the index finds; status 1 below the objective."""
-    from facecore.jobs import search_index as job
+    from facecore.jobs.faces import search_index as job
 
     _answer(job.check(command_context("index-check"), only_if_due=due), json)
 
@@ -29,7 +29,7 @@ def check(
 @app.command()
 def rebuild(json: Json = False) -> None:
     """Build the index anew, beside the old one, and measure it; status 1 below the objective."""
-    from facecore.jobs import search_index as job
+    from facecore.jobs.faces import search_index as job
 
     _answer(job.rebuild(command_context("index-rebuild")), json)
 

@@ -82,7 +82,7 @@ def train(
 
     Interrupted, the same command with --resume RUN continues after the last epoch.
     """
-    from facecore.jobs import train as job
+    from facecore.jobs.training import train as job
 
     context = command_context("train")
     plan: dict[str, Any] = {}

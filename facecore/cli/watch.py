@@ -28,7 +28,7 @@ def drift(
     """Hold a period (the last week by default) against the days before; status 1 on drift."""
     from datetime import UTC, datetime
 
-    from facecore.jobs import drift as job
+    from facecore.jobs.reports import drift as job
 
     found = job.measure(command_context("drift"), datetime.now(UTC), start, end)
     if json:

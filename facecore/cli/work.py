@@ -33,8 +33,8 @@ def deliver(
     json: Json = False,
 ) -> None:
     """Put a folder's files into the landing bucket, except what was taken in before."""
+    from facecore.jobs.images.upload import files_below, upload
     from facecore.jobs.stores import Stores
-    from facecore.jobs.upload import files_below, upload
 
     with progress("files") as advance:
         sent = upload(Stores(), files_below(folder, prefix), advance)
@@ -47,7 +47,7 @@ def ingest(
     json: Json = False,
 ) -> None:
     """Take in what is new in the landing bucket."""
-    from facecore.jobs import ingest as job
+    from facecore.jobs.images import ingest as job
 
     context = command_context("ingest")
     shard_ids = job.plan(context, prefix, page_limit)
@@ -68,7 +68,7 @@ def validate(
     json: Json = False,
 ) -> None:
     """Judge every image that waits for the quality gate. Then go on with `extract` or its DAG."""
-    from facecore.jobs import validate as job
+    from facecore.jobs.images import validate as job
 
     counts = job.validate_waiting(command_context("validate"), batch_checks=not accept_batch)
     _tell("Validated", counts, json)
@@ -97,7 +97,7 @@ def extract(
         return
     if ray_address:
         raise UsageError("--ray-address is for --engine ray.")
-    from facecore.jobs import extract as job
+    from facecore.jobs.faces import extract as job
 
     context = command_context("extract")
     shard_ids = job.plan(context)
@@ -118,7 +118,7 @@ def _extract_on_ray(address: str, json: bool) -> None:
 
 def identify(json: Json = False) -> None:
     """Compare all extracted faces with the gallery again."""
-    from facecore.jobs import identify as job
+    from facecore.jobs.faces import identify as job
 
     _tell("Identified", job.identify_everything(command_context("identify")), json)
 
@@ -141,7 +141,7 @@ def report(
     """Build the activity report of a period (yesterday by default)."""
     from datetime import UTC, datetime
 
-    from facecore.jobs import report as job
+    from facecore.jobs.reports import report as job
 
     published = job.build(
         command_context("report"), datetime.now(UTC), start, end, share=share, out=out

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
-from facecore.jobs import model_overview as jobs
+from facecore.jobs.models import model_overview as jobs
 from facecore_plugin.access import Sees, Visitor
 from facecore_plugin.pages import render
 from facecore_plugin.work import Desk

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
-from facecore.jobs import overview as jobs
+from facecore.jobs.platform import overview as jobs
 from facecore_plugin.access import Corrects, Sees, Visitor
 from facecore_plugin.forms import Form, form_of
 from facecore_plugin.pages import back_to, render

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from facecore.errors import NotFound, ObjectMissing
-from facecore.jobs import people_view as jobs
-from facecore.jobs import thumbnails
+from facecore.jobs.images import thumbnails
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.people import people_view as jobs
 from facecore_plugin import forms
 from facecore_plugin.access import Sees, Visitor
 from facecore_plugin.forms import Form, form_of

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from facecore.errors import LabelInUse
-from facecore.jobs import people as jobs
-from facecore.jobs import people_view
+from facecore.jobs.people import people as jobs
+from facecore.jobs.people import people_view
 from facecore.types import Outcome
 from facecore_plugin.access import Corrects, Sees, Visitor
 from facecore_plugin.forms import Form, form_of

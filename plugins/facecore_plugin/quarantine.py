@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from facecore.errors import ImageRejected
-from facecore.jobs import quarantine_review as jobs
+from facecore.jobs.images import quarantine_review as jobs
 from facecore.stages.reasons import describe
 from facecore_plugin.access import Corrects, Sees, Visitor
 from facecore_plugin.asset_events import ACCEPTED_IMAGES, announce

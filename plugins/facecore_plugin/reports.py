@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from facecore.jobs import published
+from facecore.jobs.reports import published
 from facecore_plugin.access import Sees, Visitor
 from facecore_plugin.pages import FILE_HEADERS, render
 from facecore_plugin.work import in_thread

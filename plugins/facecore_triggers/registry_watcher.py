@@ -44,7 +44,7 @@ class ChampionAliasTrigger(BaseEventTrigger):
 
 def _look() -> dict[str, Any] | None:
     from facecore.errors import FacecoreError
-    from facecore.jobs.registry_watch import unnoticed_alias
+    from facecore.jobs.promotion.registry_watch import unnoticed_alias
 
     try:
         return unnoticed_alias()

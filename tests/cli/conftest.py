@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from facecore.config import DatabaseSettings, S3Settings, Settings
-from facecore.jobs.setup import prepare_stores
+from facecore.jobs.platform.setup import prepare_stores
 from facecore.jobs.stores import Stores
 
 Facecore = Callable[..., "subprocess.CompletedProcess[str]"]

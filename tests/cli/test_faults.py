@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from facecore.config import MlflowSettings, S3Settings, Settings
-from facecore.jobs.setup import set_up
+from facecore.jobs.platform.setup import set_up
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 

@@ -27,9 +27,9 @@ import pytest
 import yaml
 
 from facecore.config import DatabaseSettings, ExtractSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.setup import set_up
+from facecore.jobs.people.enroll import Picture, enroll
+from facecore.jobs.platform.setup import set_up
 from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facecore.jobs import extract, identify, ingest, validate
-from facecore.jobs.crops import read_pack
+from facecore.jobs.faces import extract, identify
+from facecore.jobs.faces.crops import read_pack
+from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait, portraits

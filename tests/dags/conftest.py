@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from facecore.config import DatabaseSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs.setup import set_up
+from facecore.jobs.platform.setup import set_up
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from facecore.analytics.drift import canaries
-from facecore.jobs.champions import champions
-from facecore.jobs.report_tracking import EXPERIMENT
+from facecore.jobs.models.champions import champions
+from facecore.jobs.reports.report_tracking import EXPERIMENT
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import alerts, drift
 from facecore.stores.mlflow_session import mlflow_session

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.people.enroll import Picture, enroll
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait, portraits
 from facecore.stores.catalog import reports

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from facecore.config import ExtractSettings, IngestSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs.enroll import Picture, enroll
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.setup import set_up
+from facecore.jobs.people.enroll import Picture, enroll
+from facecore.jobs.platform.setup import set_up
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.samples.sources import Portrait, portraits

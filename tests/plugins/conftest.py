@@ -22,10 +22,12 @@ from PIL import Image, ImageEnhance
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from facecore.config import ExtractSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs import cluster, extract, identify, ingest, report, validate
-from facecore.jobs.enroll import Picture, enroll
+from facecore.jobs.faces import cluster, extract, identify
+from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.setup import set_up
+from facecore.jobs.people.enroll import Picture, enroll
+from facecore.jobs.platform.setup import set_up
+from facecore.jobs.reports import report
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.samples.sources import portraits

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from facecore.errors import FacecoreError, ModelsChanged, PlatformError, StoreError, UsageError
-from facecore.jobs import extract
-from facecore.jobs.champions import Champions, champions, network_of
+from facecore.jobs.faces import extract
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.models.champions import Champions, champions, network_of
 from facecore.jobs.on_ray import cluster, pipeline
 from facecore.jobs.on_ray.cluster import Layout
 from facecore.jobs.on_ray.rows import Note

@@ -19,12 +19,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from facecore.errors import CatalogBusy, ConfigError, FacecoreError, ImageRejected
-from facecore.jobs.extract import fetcher, keep
+from facecore.jobs.faces.extract import fetcher, keep
+from facecore.jobs.images.quarantine import remove_originals
 from facecore.jobs.lineage import RunContext, marked_when_failed, recorded
 from facecore.jobs.on_ray.contents import decoded_of, decoded_row, extracted_of, extracted_row
 from facecore.jobs.on_ray.rows import Note, Row, note_of, to_row
 from facecore.jobs.on_ray.work import DAG_ID, Work
-from facecore.jobs.quarantine import remove_originals
 from facecore.jobs.stores import Stores
 from facecore.pipeline.decoded import Decoded, decode_file
 from facecore.pipeline.extract import Picture
@@ -49,7 +49,7 @@ class Extraction:
     """
 
     def __init__(self, work: Work, weights: tuple[bytes, bytes]) -> None:
-        from facecore.jobs import champions
+        from facecore.jobs.models import champions
 
         self._work = work
         with tempfile.TemporaryDirectory(prefix="facecore-weights-") as folder:

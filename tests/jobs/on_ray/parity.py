@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from facecore.jobs import crops, extract, ingest, validate
+from facecore.jobs.faces import crops, extract
+from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait

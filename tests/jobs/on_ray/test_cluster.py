@@ -41,7 +41,7 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(tmp_path: Path) -> None
 
 def test_ray_is_imported_by_its_engine_only_and_torch_where_it_computes(tmp_path: Path) -> None:
     for modules, absent in (
-        ("facecore.cli, facecore.jobs.extract, facecore.jobs.on_ray.backfill", "ray"),
+        ("facecore.cli, facecore.jobs.faces.extract, facecore.jobs.on_ray.backfill", "ray"),
         ("facecore.jobs.on_ray.pipeline", "torch"),
     ):
         done = call(f"import sys, {modules}; sys.exit({absent!r} in sys.modules)", tmp_path)

@@ -8,9 +8,9 @@ import pytest
 
 from facecore.config import settings
 from facecore.errors import ConfigError
-from facecore.jobs import extract
-from facecore.jobs.champions import champions
+from facecore.jobs.faces import extract
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.models.champions import champions
 from facecore.jobs.on_ray import backfill, steps
 from facecore.jobs.on_ray.cluster import Layout
 from facecore.jobs.on_ray.rows import Note, note_of, to_row

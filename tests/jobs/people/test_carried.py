@@ -7,10 +7,10 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from facecore.jobs import carried_people
-from facecore.jobs import cluster as jobs
-from facecore.jobs import people as decide
+from facecore.jobs.faces import cluster as jobs
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.people import people as decide
+from facecore.jobs.promotion import carried_people
 from facecore.stores.catalog import active, constraints, counterparts, faces, promotions, runs
 
 WHO = {"actor": "ada", "reason": "I know them"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from facecore.errors import CatalogBusy, NotFound
-from facecore.jobs import cluster as jobs
-from facecore.jobs import people as decide
+from facecore.jobs.faces import cluster as jobs
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.people import people as decide
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import Catalog, clusters, decisions, people, runs
 from facecore.types import Outcome

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from facecore.errors import ChangeRefused, LabelInUse, NotFound, UsageError
-from facecore.jobs import people as jobs
+from facecore.jobs.people import people as jobs
 from facecore.stores.catalog import audit, constraints, corrections, people
 from facecore.types import Outcome
 

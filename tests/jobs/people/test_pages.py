@@ -8,7 +8,7 @@ import pytest
 
 from facecore.config import SearchSettings
 from facecore.errors import NotFound
-from facecore.jobs import people as jobs
+from facecore.jobs.people import people as jobs
 from facecore.stores.catalog import corrections, people_pages
 from facecore.types import Outcome
 

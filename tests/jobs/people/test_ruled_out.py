@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from facecore.jobs import people as decide
-from facecore.jobs.identify import identify_everything
+from facecore.jobs.faces.identify import identify_everything
 from facecore.jobs.lineage import command_context
+from facecore.jobs.people import people as decide
 from facecore.stores.catalog import shards
 
 WHO = {"actor": "ada", "reason": "I know them"}

@@ -18,10 +18,12 @@ import pytest
 from psycopg2 import sql
 
 from facecore.config import ExtractSettings, IngestSettings, MlflowSettings, S3Settings, Settings
-from facecore.jobs import extract, identify, ingest, promotion, reembed, shadow, switching, validate
-from facecore.jobs.enroll import Picture, enroll
+from facecore.jobs.faces import extract, identify
+from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.setup import set_up
+from facecore.jobs.people.enroll import Picture, enroll
+from facecore.jobs.platform.setup import set_up
+from facecore.jobs.promotion import promotion, reembed, shadow, switching
 from facecore.jobs.stores import Stores
 from facecore.lifecycle import packaging
 from facecore.local.platform import Platform

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from facecore.errors import PromotionRefused
-from facecore.jobs import model_list
-from facecore.jobs.champions import champions, differences
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.registry_watch import unnoticed_alias
-from facecore.jobs.search import search
+from facecore.jobs.models import model_list
+from facecore.jobs.models.champions import champions, differences
+from facecore.jobs.people.search import search
+from facecore.jobs.promotion.registry_watch import unnoticed_alias
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.stores.catalog import audit, promotions
@@ -97,7 +97,7 @@ def test_damaged_files_are_refused(
     original = everything.get("mlflow", key)
     everything.put("mlflow", key, original[:-1] + bytes([original[-1] ^ 1]))
     try:
-        from facecore.jobs.model_versions import candidate
+        from facecore.jobs.models.model_versions import candidate
 
         with pytest.raises(PromotionRefused, match="damaged"):
             candidate(fresh, version.name, version.version)

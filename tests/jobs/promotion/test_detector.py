@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facecore.jobs import reembed
+from facecore.jobs.promotion import reembed
 from facecore.jobs.stores import Stores
 from facecore.stages.fingerprint import content_digest
 from facecore.stores.catalog import counterparts, faces, people

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from facecore.errors import PromotionRefused, RegistryUnavailable
-from facecore.jobs import model_aliases, reembed, shadow, switching
+from facecore.jobs.models import model_aliases
+from facecore.jobs.promotion import reembed, shadow, switching
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import active, audit, promotions
 from facecore.stores.catalog.summary import summarise
@@ -115,7 +116,7 @@ def test_killed_inside_the_switch_nothing_is_switched(
 _KILLED = """
 import os, signal, sys
 from facecore.config import Settings
-from facecore.jobs import switching
+from facecore.jobs.promotion import switching
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 stores = Stores(Settings.model_validate_json(os.environ["FACECORE_TEST_SETTINGS"]))

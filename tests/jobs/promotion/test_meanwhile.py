@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from facecore.errors import ModelsChanged
-from facecore.jobs import extract, identify, switching
+from facecore.jobs.faces import extract, identify
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.search import search
+from facecore.jobs.people.search import search
+from facecore.jobs.promotion import switching
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import active, models, people, promotions
 from facecore.stores.catalog.summary import summarise

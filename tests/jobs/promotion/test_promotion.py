@@ -8,8 +8,10 @@ from uuid import uuid4
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.jobs import cluster, people, promotion, reembed
+from facecore.jobs.faces import cluster
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.people import people
+from facecore.jobs.promotion import promotion, reembed
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import audit, corrections, promotions
 from facecore.stores.catalog import people as catalog

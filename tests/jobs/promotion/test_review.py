@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from facecore.errors import PromotionRefused, UsageError
-from facecore.jobs import review
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.measured_models import MeasuredEmbedder
-from facecore.jobs.published import newest
+from facecore.jobs.models.measured_models import MeasuredEmbedder
+from facecore.jobs.promotion import review
+from facecore.jobs.reports.published import newest
 from facecore.jobs.stores import Stores
 from facecore.lifecycle import evaluation
 from facecore.lifecycle.datasets import Snapshot

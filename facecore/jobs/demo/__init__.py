@@ -1,0 +1,1 @@
+"""`make demo`: the main job as a user would run it."""

@@ -1,0 +1,1 @@
+"""Who they are: enrolled, searched, and what humans decide."""

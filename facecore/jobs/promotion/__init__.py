@@ -1,0 +1,1 @@
+"""A version comes into use, and back; faces and vectors follow it."""

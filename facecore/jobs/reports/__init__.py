@@ -1,0 +1,1 @@
+"""Step 6: what is published, on a schedule or on demand."""

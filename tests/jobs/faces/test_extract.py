@@ -1,0 +1,232 @@
+"""Extraction and identification on real stores and real faces."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facecore.jobs.faces import crops, extract, identify
+from facecore.jobs.images import ingest, validate
+from facecore.jobs.lineage import RunContext
+from facecore.jobs.people.enroll import Picture, enroll
+from facecore.jobs.people.search import search
+from facecore.jobs.stores import Stores
+from facecore.samples.sources import Portrait
+from facecore.stores.catalog import faces, images, shards
+from facecore.stores.catalog.findings import Finding, findings
+from facecore.stores.catalog.summary import summarise
+
+Context = Callable[[str], RunContext]
+Jpeg = Callable[[int], bytes]
+Portraits = dict[str, Portrait]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def accepted(stores: Stores, context: Context) -> None:
+    shard_ids = ingest.plan(context("plan"), stores=stores)
+    for shard_id in shard_ids:
+        ingest.ingest_shard(context("ingest"), shard_id, stores)
+    validate.validate_shards(context("validate"), shard_ids, batch_checks=False, stores=stores)
+
+
+def land(stores: Stores, pictures: Portraits) -> list[str]:
+    landed = []
+    for picture in pictures.values():
+        key = f"door/2026/11/02/{picture.name}"
+        stores.objects.put("landing", key, picture.path.read_bytes())
+        landed.append(key)
+    return landed
+
+
+def found(stores: Stores, keys: list[str]) -> dict[str, Finding]:
+    with stores.catalog.transaction() as tx:
+        return {Path(f.key).name: f for f in findings(tx, keys)}
+
+
+def test_probes_are_named_and_strangers_are_not(
+    enrolled: Stores, context: Context, pictures: Portraits
+) -> None:
+    probes = {n: p for n, p in pictures.items() if p.role != "gallery"}
+    keys = land(enrolled, probes)
+    accepted(enrolled, context)
+
+    shard_ids = extract.plan(context("extract"), stores=enrolled)
+    for shard_id in shard_ids:
+        extract.extract_shard(context("extract"), shard_id, enrolled)
+        identify.identify_shard(context("identify"), shard_id, enrolled)
+
+    results = found(enrolled, keys)
+    assert {f.status for f in results.values()} == {"extracted"}
+    for name in ("obama2.jpg", "obama3.jpg"):
+        assert [face.label for face in results[name].faces] == ["Barack Obama"], results[name]
+    assert [face.label for face in results["grace_hopper.jpg"].faces] == [None]
+    assert results["grace_hopper.jpg"].faces[0].outcome == "unknown"
+
+
+def test_faces_crops_and_embeddings_belong_together(
+    enrolled: Stores, context: Context, pictures: Portraits
+) -> None:
+    land(enrolled, {"obama2.jpg": pictures["obama2.jpg"]})
+    accepted(enrolled, context)
+    (shard_id,) = extract.plan(context("extract"), stores=enrolled)
+    extract.extract_shard(context("extract"), shard_id, enrolled)
+    with enrolled.catalog.transaction() as tx:
+        (face,) = faces.of_shard(tx, shard_id)
+        shard = shards.get(tx, shard_id)
+    pack = crops.read_pack(enrolled.objects, face.crop_key)
+    assert pack.pixels.shape == (1, 112, 112, 3)
+    assert (shard.state, shard.counts["faces"], shard.counts["images"]) == ("done", 1, 1)
+    left, top, right, bottom = pictures["obama2.jpg"].face
+    centre = ((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2)
+    assert left < centre[0] < right
+    assert top < centre[1] < bottom
+    assert face.quality["inter_eye_px"] > 20
+
+
+def test_extracting_again_changes_nothing(
+    enrolled: Stores, context: Context, pictures: Portraits, noisy_jpeg: Jpeg
+) -> None:
+    land(enrolled, {"obama2.jpg": pictures["obama2.jpg"]})
+    enrolled.objects.put("landing", "door/nobody.jpg", noisy_jpeg(1))
+    accepted(enrolled, context)
+    (shard_id,) = extract.plan(context("extract"), stores=enrolled)
+    for _ in range(2):
+        assert extract.extract_shard(context("extract"), shard_id, enrolled) == shard_id
+        identify.identify_shard(context("identify"), shard_id, enrolled)
+        with enrolled.catalog.transaction() as tx:
+            state = summarise(tx)
+        assert state.images["extracted"] == 2 + state.people["enrolled"]
+        assert state.faces == 1 + state.people["enrolled"]
+    assert extract.plan(RunContext("test", "next", "plan"), stores=enrolled) == []
+
+
+def test_enrolling_later_names_faces_seen_before(
+    stores: Stores, context: Context, pictures: Portraits
+) -> None:
+    keys = land(stores, {"obama2.jpg": pictures["obama2.jpg"]})
+    accepted(stores, context)
+    (shard_id,) = extract.plan(context("extract"), stores=stores)
+    extract.extract_shard(context("extract"), shard_id, stores)
+    identify.identify_shard(context("identify"), shard_id, stores)
+    assert found(stores, keys)["obama2.jpg"].faces[0].outcome == "unknown"
+
+    enroll(context("enroll"), [Picture("B. O.", pictures["obama.jpg"].path)], stores=stores)
+    counts = identify.identify_everything(RunContext("cli", "again", "identify"), stores)
+    assert counts["accept"] == 1
+    assert found(stores, keys)["obama2.jpg"].faces[0].label == "B. O."
+
+
+def test_an_image_lost_from_the_store_costs_one_image(
+    enrolled: Stores, context: Context, pictures: Portraits
+) -> None:
+    names = ("obama2.jpg", "grace_hopper.jpg")
+    keys = land(enrolled, {n: pictures[n] for n in names})
+    accepted(enrolled, context)
+    lost = found(enrolled, keys)["grace_hopper.jpg"]
+    with enrolled.catalog.transaction() as tx:
+        (ref,) = images.refs(tx, [lost.image_id])
+    enrolled.objects.delete(ref.bucket, ref.key)
+    (shard_id,) = extract.plan(context("extract"), stores=enrolled)
+    extract.extract_shard(context("extract"), shard_id, enrolled)
+    after = found(enrolled, keys)
+    assert after["obama2.jpg"].status == "extracted"
+    assert (after["grace_hopper.jpg"].status, after["grace_hopper.jpg"].reasons) == (
+        "quarantined",
+        ("missing",),
+    )
+
+
+def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(
+    enrolled: Stores, context: Context, pictures: Portraits, noisy_jpeg: Jpeg
+) -> None:
+    land(enrolled, {"obama2.jpg": pictures["obama2.jpg"], "obama3.jpg": pictures["obama3.jpg"]})
+    for i in range(30):
+        enrolled.objects.put("landing", f"door/{i}.jpg", noisy_jpeg(i))
+    accepted(enrolled, context)
+    with enrolled.catalog.transaction() as tx:
+        before = summarise(tx)
+        (shard_id,) = shards.plan_extraction(tx, "killed-run", 64, 1)
+
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(shard_id)],
+        cwd=ROOT,
+        env={**os.environ, "FACECORE_TEST_SETTINGS": _with_secrets(enrolled)},
+    )
+    try:
+        _wait_until_held(enrolled, shard_id)
+        os.kill(worker.pid, signal.SIGKILL)
+    finally:
+        worker.wait()
+    with enrolled.catalog.transaction() as tx:
+        between = summarise(tx)
+        assert (between.faces, between.embeddings) == (before.faces, before.embeddings)
+        assert shards.get(tx, shard_id).state == "running"
+
+    extract.extract_shard(context("retry"), shard_id, enrolled)
+    extract.extract_shard(context("late-twin"), shard_id, enrolled)
+
+    with enrolled.catalog.transaction() as tx:
+        after = summarise(tx)
+        assert after.images["accepted"] == 0
+        assert after.images["extracted"] == before.images["extracted"] + 32
+        assert after.faces == after.embeddings == before.faces + 2
+        assert shards.get(tx, shard_id).attempts == 2
+
+
+_WORKER = """
+import os, sys
+from facecore.config import Settings
+from facecore.jobs.faces import extract
+from facecore.jobs.lineage import RunContext
+from facecore.jobs.stores import Stores
+settings = Settings.model_validate_json(os.environ["FACECORE_TEST_SETTINGS"])
+extract.extract_shard(RunContext("test", "killed", "extract"), int(sys.argv[1]), Stores(settings))
+"""
+
+
+def _with_secrets(stores: Stores) -> str:
+    import json
+
+    document = stores.settings.model_dump(mode="json")
+    for group, name in (("database", "password"), ("s3", "secret_key"), ("mlflow", "password")):
+        secret = getattr(getattr(stores.settings, group), name)
+        document[group][name] = secret.get_secret_value()
+    return json.dumps(document)
+
+
+def _wait_until_held(stores: Stores, shard_id: int) -> None:
+    """Until a worker has the shard's row locked, which it keeps while it computes."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM shard WHERE id = %s AND attempts > 0 FOR UPDATE SKIP LOCKED",
+                [shard_id],
+            )
+            free = cursor.fetchone() is not None
+            cursor.execute("SELECT attempts FROM shard WHERE id = %s", [shard_id])
+            (attempts,) = cursor.fetchone()
+        if attempts and not free:
+            return
+        time.sleep(0.02)
+    pytest.fail("no worker took the shard")
+
+
+def test_search_names_the_person_and_shows_the_score(
+    enrolled: Stores, context: Context, pictures: Portraits
+) -> None:
+    (face,) = search(context("search"), pictures["obama3.jpg"].path, stores=enrolled)
+    assert (face.match.outcome, face.match.label) == ("accept", "Barack Obama")
+    assert face.match.score > face.match.threshold > 0.2
+    assert face.match.candidates[0][1] == "Barack Obama"
+    (stranger,) = search(context("search"), pictures["grace_hopper.jpg"].path, stores=enrolled)
+    assert stranger.match.outcome == "unknown"
+    with enrolled.catalog.transaction() as tx:
+        assert summarise(tx).sightings == 0  # a search stores nothing
