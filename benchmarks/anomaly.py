@@ -112,7 +112,9 @@ def train(
     """The platform's own loop and calibration, without stores; returns network and seconds."""
     from lightning.pytorch import Trainer, seed_everything
 
-    from facecore.lifecycle.training.preparation import Batches, FaceViews, for_crops
+    from facecore.lifecycle.training.augmentation import for_crops
+    from facecore.lifecycle.training.faces import FaceViews
+    from facecore.lifecycle.training.preparation import Batches
 
     plan = make_plan(
         {

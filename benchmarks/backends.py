@@ -27,6 +27,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def inductor(network: torch.nn.Module, name: str, side: int, dtype: torch.dtype)
     from facecore.zoo.placement import _fold
 
     _fold(network)
-    network = network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiled = torch.compile(_ChannelsLast(network), dynamic=False)
     torch._dynamo.config.recompile_limit = 64
 
@@ -88,7 +89,7 @@ def onnx_runtime(network: torch.nn.Module, name: str, side: int, dtype: torch.dt
         torch.onnx.export(
             _ChannelsLast(network).eval(),
             (torch.zeros(4, side, side, 3, dtype=torch.uint8),),
-            content,
+            content,  # type: ignore[arg-type]  # without dynamo, it takes a stream as well
             dynamo=False,
             input_names=["pictures"],
             dynamic_axes={"pictures": axes},
@@ -134,13 +135,11 @@ def peak_gflops(dtype: torch.dtype = torch.float32) -> float:
     for rows, columns, inner in ((2048, 2048, 2048), (3136, 128, 64), (1568, 512, 512)):
         left = torch.randn(rows, inner).to(dtype)
         right = torch.randn(columns, inner).to(dtype)
-        products: list[Callable[[], object]] = [lambda a=left, b=right.T: torch.mm(a, b)]
-        if torch.backends.mkldnn.is_available():
+        products: list[Callable[[], object]] = [partial(torch.mm, left, right.T)]
+        if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             packed = torch.ops.mkldnn._reorder_linear_weight(right, rows)
             products.append(
-                lambda a=left, b=packed: torch.ops.mkldnn._linear_pointwise(
-                    a, b, None, "none", [], ""
-                )
+                partial(torch.ops.mkldnn._linear_pointwise, left, packed, None, "none", [], "")
             )
         for product in products:
             for _ in range(15):

@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def run_incremental(vectors: np.ndarray, parts: int = 10, seed: int = 0) -> Grou
 
 def run_communities(vectors: np.ndarray, method: str, resolution: float = 1.0) -> Groups:
     """Other community detection of the same library, on the same graph."""
-    from scipy.sparse import coo_matrix
+    from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
     from sknetwork.clustering import Leiden, Louvain
 
     evidence = evidence_for(len(vectors))
@@ -191,26 +192,26 @@ def compare(vectors: np.ndarray, people: np.ndarray) -> list[dict[str, Any]]:
     for seed in range(3):
         add(
             f"facecore, incremental, order {seed + 1}",
-            [("ten parts", lambda s=seed: run_incremental(vectors, seed=s))],
+            [("ten parts", partial(run_incremental, vectors, seed=seed))],
         )
     for method in ("propagation", "louvain", "leiden"):
         add(
             f"only {method}",
-            [(calibrated, lambda m=method: run_communities(vectors, m))],
+            [(calibrated, partial(run_communities, vectors, method))],
         )
     add(
         "DBSCAN",
         [
-            (f"{t:.2f}, {n} neighbours", lambda t=t, n=n: run_dbscan(vectors, t, n))
+            (f"{t:.2f}, {n} neighbours", partial(run_dbscan, vectors, t, n))
             for t in grid
             for n in (1, 2, 3)
         ],
     )
-    add("HDBSCAN", [(f"at least {n}", lambda n=n: run_hdbscan(vectors, n)) for n in (2, 3, 4)])
+    add("HDBSCAN", [(f"at least {n}", partial(run_hdbscan, vectors, n)) for n in (2, 3, 4)])
     pairs = nearest_others(vectors, grid[0], WANTED.neighbours)
     add(
         "Chinese Whispers",
-        [(f"{t:.2f}", lambda t=t: run_whispers(pairs, len(vectors), t)) for t in grid],
+        [(f"{t:.2f}", partial(run_whispers, pairs, len(vectors), t)) for t in grid],
     )
     return rows
 
@@ -223,8 +224,9 @@ def made_up(faces: int, seed: int = 0) -> np.ndarray:
     centres = rng.normal(size=(int(owner.max()) + 1, 128)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     noise = rng.normal(size=(faces, 128)).astype(np.float32) * 0.73 / math.sqrt(128)
-    vectors = centres[owner] + noise
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors: np.ndarray = centres[owner] + noise
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def _measured(method: str, faces: int, answers: Any) -> None:

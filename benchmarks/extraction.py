@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def serve(name: str, folder: Path, options: argparse.Namespace) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         found = run(files)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        flat = {f"boxes{i}": boxes for i, (boxes, _) in enumerate(found)}
+        flat: dict[str, Any] = {f"boxes{i}": boxes for i, (boxes, _) in enumerate(found)}
         flat |= {f"vectors{i}": vectors for i, (_, vectors) in enumerate(found)}
         np.savez(folder / f"{name}.npz", **flat)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -183,7 +184,7 @@ def bound(
         prepared = registry.prepare(name, settings().cache, settings().model_dir)
         network = registry.load(name, prepared.path, prepared.sha256)
         batch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-        flops[name] = count_flops(lambda n=network, b=batch: n(b)) / 1e9
+        flops[name] = count_flops(partial(network, batch)) / 1e9
     embedding, detection = faces_per_image * flops["sface"], pixels / 256**2 * flops["yunet"]
     seconds = embedding / peak[embedder] + detection / peak[torch.float32]
     return {

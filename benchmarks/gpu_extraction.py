@@ -149,7 +149,7 @@ def by_stage(extractor: FaceExtractor, files: list[bytes]) -> dict[str, float]:
         sizes = [content.header.height * content.header.width for content in contents]
         pictures = [
             picture.view(content.header.height, content.header.width, 3)
-            for picture, content in zip(pixels.split(sizes), contents, strict=True)
+            for picture, content in zip(torch.split(pixels, sizes), contents, strict=True)
         ]
         uploaded = _upload(pictures, device)
         marks.append(waited(device))
@@ -223,7 +223,8 @@ def overlapped(
                 marks.append(time.perf_counter())
                 extract_on_device(detector, extractor.embedder, pictures)
                 marks.append(time.perf_counter())
-                done.append((len(group), *np.diff(marks).tolist()))
+                decoding, computing = np.diff(marks).tolist()
+                done.append((len(group), decoding, computing))
 
     threads = [threading.Thread(target=lane, args=(i,)) for i in range(lanes)]
     start = time.perf_counter()

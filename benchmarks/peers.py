@@ -20,12 +20,14 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from facecore.config import settings
+from facecore.pipeline.extract import ExtractedImage
 from facecore.pipeline.load import load_extractor
 from facecore.pipeline.stream import stream
 from facecore.zoo import registry, weights
@@ -54,9 +56,12 @@ def facecore(threads: int, precision: str, backend: str) -> tuple[Run, dict[str,
     )
 
     def run(files: list[bytes]) -> Faces:
-        items = ((i, lambda data=data: data) for i, data in enumerate(files))
-        results = [result for _, result in stream(items, extractor)]
-        return [(one.detections.boxes, one.embeddings.vectors) for one in results]
+        items = ((i, partial(bytes, data)) for i, data in enumerate(files))
+        found: Faces = []
+        for number, result in stream(items, extractor):
+            assert isinstance(result, ExtractedImage), f"picture {number}: {result}"
+            found.append((result.detections.boxes, result.embeddings.vectors))
+        return found
 
     return run, extractor.describe()
 
@@ -86,8 +91,18 @@ def unit(vectors: list[np.ndarray], count: int) -> np.ndarray:
     """`[count, d]` of unit length."""
     if not count:
         return np.zeros((0, 0), np.float32)
-    stacked = np.array(vectors, np.float32).reshape(count, -1)
-    return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
+    stacked: np.ndarray = np.array(vectors, np.float32).reshape(count, -1)
+    stacked /= np.linalg.norm(stacked, axis=1, keepdims=True)
+    return stacked
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """BGR, as OpenCV has it."""
+    import cv2
+
+    image: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, "the set holds a file that OpenCV cannot read"
+    return image
 
 
 def opencv(threads: int) -> tuple[Run, dict[str, str]]:
@@ -102,7 +117,7 @@ def opencv(threads: int) -> tuple[Run, dict[str, str]]:
     def run(files: list[bytes]) -> Faces:
         found: Faces = []
         for data in files:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = decoded(data)
             detector.setInputSize((image.shape[1], image.shape[0]))
             _, faces = detector.detect(image)
             faces = np.zeros((0, 15), np.float32) if faces is None else faces
@@ -159,7 +174,7 @@ def onnxruntime(threads: int) -> tuple[Run, dict[str, str]]:
     def run(files: list[bytes]) -> Faces:
         found: Faces = []
         for data in files:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = decoded(data)
             boxes, landmarks, scores = search(image)
             vectors = []
             for box, points, score in zip(boxes, landmarks, scores, strict=True):
@@ -176,7 +191,6 @@ def onnxruntime(threads: int) -> tuple[Run, dict[str, str]]:
 
 def dlib(threads: int) -> tuple[Run, dict[str, str]]:
     """dlib with the models of face_recognition; it computes on one thread."""
-    import cv2
     import dlib as library
 
     located = importlib.util.find_spec("face_recognition_models")
@@ -192,7 +206,7 @@ def dlib(threads: int) -> tuple[Run, dict[str, str]]:
     def run(files: list[bytes]) -> Faces:
         found: Faces = []
         for data in files:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = decoded(data)
             image = np.ascontiguousarray(image[:, :, ::-1])
             places = detector(image, 1)
             vectors = [
@@ -208,7 +222,6 @@ def dlib(threads: int) -> tuple[Run, dict[str, str]]:
 
 def facenet_pytorch(threads: int) -> tuple[Run, dict[str, str]]:
     """MTCNN with its defaults, all faces."""
-    import cv2
     from facenet_pytorch import MTCNN
 
     torch.set_num_threads(threads)
@@ -217,10 +230,10 @@ def facenet_pytorch(threads: int) -> tuple[Run, dict[str, str]]:
     def run(files: list[bytes]) -> Faces:
         found: Faces = []
         for data in files:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = decoded(data)
             image = np.ascontiguousarray(image[:, :, ::-1])
             boxes, _ = mtcnn.detect(image)
-            places = np.zeros((0, 4), np.float32) if boxes is None else np.float32(boxes)
+            places = np.asarray([] if boxes is None else boxes, np.float32).reshape(-1, 4)
             if len(places):
                 mtcnn.extract(image, places, None)
             found.append((places, np.zeros((len(places), 0), np.float32)))

@@ -34,6 +34,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ def made_up(count: int, pictures: int, seed: int = 0) -> Floats:
 def stored(vectors: Floats) -> Floats:
     """As the catalogue keeps and compares them: rounded to float16, then of unit length."""
     rounded = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
-    back = rounded.astype(np.float32)
-    return back / np.linalg.norm(back, axis=1, keepdims=True)
+    back: Floats = rounded.astype(np.float32)
+    back /= np.linalg.norm(back, axis=1, keepdims=True)
+    return back
 
 
 def exact(vectors: Floats, queries: Floats) -> Floats:
@@ -307,7 +309,7 @@ def measure_batches(
 
     sides: dict[str, Callable[[], Floats]] = {
         "FAISS IndexFlatIP": lambda: flat.search(queries, K)[0],
-        **{f"facecore {p}": lambda p=p: ours(p) for p in options.precisions},
+        **{f"facecore {p}": partial(ours, p) for p in options.precisions},
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     truth: Floats | None = None
