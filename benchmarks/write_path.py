@@ -49,7 +49,7 @@ from facecore.stores.catalog.summary import summarise
 from facecore.types import Embeddings
 
 OBJECT = os.urandom(14_000)
-# Asking Airflow and the catalogue twice a second, as the demo does, takes 3 % of two cores.
+# Asking Airflow and the catalogue twice a second, as the demo does, takes 2 % of two cores.
 _POLL_S = 2.0
 REPOSITORY = Path(__file__).resolve().parents[1]
 
