@@ -1,7 +1,8 @@
 """Removing objects only as long as they are what was read: S3's DeleteObjects with ETags.
 
-AWS added the condition in 2024 and 2025, SeaweedFS in 4; other servers may ignore it and remove
-whatever is there. So a server is asked first, with an object of ours.
+AWS compares them since September 2025 ("conditional deletes", S3 User Guide), SeaweedFS, Ceph and
+others do as well; another server may ignore them and remove whatever is there. So a server is
+tried first, with an object of ours.
 """
 
 from __future__ import annotations
