@@ -86,11 +86,6 @@ class ObjectStore:
                         if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                             raise
 
-    def check(self) -> None:
-        """Raise what is wrong with the server or the credentials, if anything is."""
-        with self._told():
-            self._client.list_buckets()
-
     def put(
         self,
         bucket_name: str,

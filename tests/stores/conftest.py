@@ -96,7 +96,7 @@ def full_s3(tmp_path: Path) -> Iterator[S3Settings]:
         deadline = time.monotonic() + 60
         while True:
             try:
-                ObjectStore(settings).check()
+                ObjectStore(settings).ensure_buckets()
                 break
             except (ObjectStoreUnavailable, CredentialsRejected):
                 if time.monotonic() > deadline or server.poll() is not None:

@@ -193,7 +193,7 @@ def test_a_missing_bucket_says_how_to_make_it(s3):
 def test_wrong_credentials_are_said_and_never_shown(objects, s3, wrong):
     refused = ObjectStore(S3Settings(**{**s3.model_dump(), **wrong}))
     for call in (
-        refused.check,
+        refused.ensure_buckets,
         lambda: refused.get("landing", "a"),
         lambda: refused.stat("landing", "a"),
         lambda: refused.put("landing", "a", b"x"),
@@ -216,7 +216,6 @@ def _port_that_nobody_serves() -> int:
 def test_an_unreachable_server_is_an_error_that_can_be_retried():
     store = ObjectStore(S3Settings(endpoint=f"http://127.0.0.1:{_port_that_nobody_serves()}"))
     for call in (
-        store.check,
         store.ensure_buckets,
         lambda: store.get("landing", "a"),
         lambda: store.put("landing", "a", b"x"),
