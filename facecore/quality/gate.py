@@ -71,11 +71,6 @@ class GateResult:
     batch_failures: dict[str, dict[str, float]] = field(default_factory=dict)
     data_docs: Path | None = None
 
-    @property
-    def batch_checked(self) -> bool:
-        """Whether the batch was large enough for batch expectations."""
-        return bool(self.statistics["batch_checked"])
-
     def require_healthy(self) -> None:
         """Raise `QualityGateFailed` if the batch as a whole looks broken."""
         if not self.batch_failures:

@@ -35,8 +35,3 @@ def perceptual_hash(image: Image) -> int:
     step = max(1, min(image.shape[:2]) // _SAMPLED_SIDE)
     bits = imagehash.phash(PillowImage.fromarray(np.ascontiguousarray(image[::step, ::step]))).hash
     return int(np.packbits(bits.ravel()).view(">i8")[0])
-
-
-def differing_bits(one: int, other: int) -> int:
-    """Hamming distance of two perceptual hashes, 0..64."""
-    return ((one ^ other) & (2**64 - 1)).bit_count()

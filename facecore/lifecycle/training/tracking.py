@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facecore.config import MlflowSettings
@@ -40,9 +39,6 @@ class Tracker(Protocol):
 
     def flush(self) -> None:
         """Send what waits, if the other side can take it."""
-
-    def artifact(self, path: Path, folder: str) -> None:
-        """Keep a file with the run."""
 
     def finish(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED."""
@@ -113,10 +109,6 @@ class MlflowTracker:
                 client.log_batch(self._run_id, metrics=self._waiting[:_MOST_PER_CALL])
                 del self._waiting[:_MOST_PER_CALL]
 
-    def artifact(self, path: Path, folder: str) -> None:
-        with mlflow_session(self._settings) as client:
-            client.log_artifact(self._run_id, str(path), folder)
-
     def finish(self, status: str) -> None:
         self._send()
         with mlflow_session(self._settings) as client:
@@ -159,9 +151,6 @@ class NoTracker:
 
     def flush(self) -> None:
         """Nothing waits."""
-
-    def artifact(self, path: Path, folder: str) -> None:
-        """Nothing to keep."""
 
     def finish(self, status: str) -> None:
         """Nothing to end."""

@@ -186,13 +186,6 @@ def copy_embeddings(
         return cursor.rowcount
 
 
-def embeddings_of(
-    tx: Transaction, model_version_id: int, shard_id: int
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Face ids int64 `[n]`, ascending, and vectors float32 `[n, d]` of an extraction shard."""
-    return read_vectors(tx, model_version_id, f"face.shard_id = {int(shard_id)}")
-
-
 def read_vectors(
     tx: Transaction, model_version_id: int, condition: str
 ) -> tuple[npt.NDArray[np.int64], Floats]:

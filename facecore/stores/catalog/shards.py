@@ -221,18 +221,6 @@ def fail(catalog: Catalog, shard_id: int, error: str) -> None:
         )
 
 
-def close_run(tx: Transaction, stage: Stage, dag_run_id: str, error: str) -> int:
-    """Fail what a finished DAG run left undone and nobody holds; returns how many shards."""
-    with tx.cursor() as cursor:
-        cursor.execute(
-            "UPDATE shard SET state = 'failed', error = %s WHERE id IN ("
-            "  SELECT id FROM shard WHERE stage = %s AND dag_run_id = %s "
-            "  AND state IN ('planned', 'running') FOR NO KEY UPDATE SKIP LOCKED)",
-            [as_text(error)[:_ERROR_CHARACTERS], stage, dag_run_id],
-        )
-        return cursor.rowcount
-
-
 def get(tx: Transaction, shard_id: int) -> Shard:
     """One shard, not locked. Raises `NotFound`."""
     with tx.cursor() as cursor:

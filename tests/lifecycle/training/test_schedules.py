@@ -28,7 +28,7 @@ def test_every_optimiser_reduces_a_loss(plan: Plan, name: str) -> None:
         loss = ((layer(x) - y) ** 2).mean()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
 
 

@@ -74,10 +74,10 @@ def test_vectors_come_back_as_sent_up_to_float16(tx, make):
     order = np.random.default_rng(1).permutation(701)
     sent = np.array(ids + elsewhere)[order].tolist()
     assert faces.copy_embeddings(tx, model, sent, make.embeddings(vectors[order])) == 701
-    back_ids, back = faces.embeddings_of(tx, model, shard_id)
+    back_ids, back = faces.read_vectors(tx, model, f"face.shard_id = {shard_id}")
     assert back_ids.tolist() == sorted(ids) == ids
     np.testing.assert_array_equal(back, vectors[:700].astype(np.float16).astype(np.float32))
-    back_ids, back = faces.embeddings_of(tx, model, 999)
+    back_ids, back = faces.read_vectors(tx, model, "face.shard_id = 999")
     assert (back_ids.shape, back.shape) == ((0,), (0, 16))
 
 
@@ -105,7 +105,7 @@ def test_vectors_of_another_contract_are_refused(tx, make):
     with pytest.raises(NotFound):
         faces.copy_embeddings(tx, 999, ids, make.embeddings(make.vectors(2)))
     with pytest.raises(ChangeRefused, match="makes no embeddings"):
-        faces.embeddings_of(tx, make.detector(tx), 1)
+        faces.read_vectors(tx, make.detector(tx), "true")
 
 
 def test_each_model_version_has_its_own_partition_and_index(tx, make):
