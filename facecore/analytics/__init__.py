@@ -1,0 +1,1 @@
+"""What the catalogue tells: reports, drift, forecasts, clusters, anomalies. No I/O."""

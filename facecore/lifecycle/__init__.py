@@ -1,0 +1,1 @@
+"""Models: data sets, training, evaluation, thresholds, packages for the registry."""

@@ -1,0 +1,1 @@
+"""The platform on one machine: PostgreSQL, S3, MLflow, Airflow from wheels, supervised."""

@@ -1,0 +1,1 @@
+"""Stages over many images: streaming, bounded memory, every core at work."""

@@ -1,0 +1,1 @@
+"""The gate over measured images: expectations, verdicts, Data Docs."""
