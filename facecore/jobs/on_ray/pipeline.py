@@ -34,12 +34,14 @@ def read_shard(row: Row, work: Work) -> Row:
 
 
 class Extraction:
-    """See `steps.Extraction`."""
+    """See `steps.Extraction`; `weights` holds a reference to the files."""
 
-    def __init__(self, work: Work, weights: tuple[bytes, bytes]) -> None:
+    def __init__(self, work: Work, weights: list[Any]) -> None:
+        import ray
+
         from facecore.jobs.on_ray import steps
 
-        self._extraction = steps.Extraction(work, weights)
+        self._extraction = steps.Extraction(work, ray.get(weights[0]))
 
     def __call__(self, row: Row) -> Row:
         return self._extraction(row)
@@ -57,7 +59,9 @@ def start(ray: Any, work: Work, weights: tuple[bytes, bytes], layout: Layout) ->
     remote = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=0, resources=on_head(ray))(
         Pipeline
     )
-    return remote.remote(work, ray.put(weights), layout)
+    # In a list it stays a reference: by value Ray Data keeps them about four times on every node,
+    # which fills a small object store until nothing moves any more.
+    return remote.remote(work, [ray.put(weights)], layout)
 
 
 class Pipeline:
@@ -65,11 +69,11 @@ class Pipeline:
 
     Args:
         work: what every step is told.
-        weights: the files of detector and embedder.
+        weights: a reference to the files of detector and embedder.
         layout: how extraction is spread.
     """
 
-    def __init__(self, work: Work, weights: tuple[bytes, bytes], layout: Layout) -> None:
+    def __init__(self, work: Work, weights: list[Any], layout: Layout) -> None:
         self._work, self._weights, self._layout = work, weights, layout
         self._waiting: deque[tuple[int, str]] = deque()
         self._lock = Lock()
