@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facecore.config import MlflowSettings
 from facecore.lifecycle.datasets.tracking import log_input
 from facecore.lifecycle.review import Review
-from facecore.stores.mlflow_session import mlflow_session
+from facecore.stores.mlflow_session import experiment_id, mlflow_session
 
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.snapshot import Snapshot
@@ -34,7 +34,7 @@ def record_review(
 
     with mlflow_session(settings) as client:
         name = f"review {review.subject}"
-        run = client.create_run(_experiment(client), run_name=name)
+        run = client.create_run(experiment_id(client, EXPERIMENT), run_name=name)
         run_id, now = str(run.info.run_id), int(run.info.start_time)
         status = "FAILED"
         try:
@@ -55,17 +55,3 @@ def record_review(
         finally:
             client.set_terminated(run_id, status)
     return run_id
-
-
-def _experiment(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:  # another review was first
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)

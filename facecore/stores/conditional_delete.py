@@ -8,7 +8,7 @@ tried first, with an object of ours.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 from xml.etree import ElementTree
@@ -50,14 +50,12 @@ def fits_a_request(key: str) -> bool:
     return key.isprintable()
 
 
-def delete(client: Minio, bucket: str, versions: Iterable[ObjectVersion]) -> Iterator[DeleteError]:
-    """Remove these versions, 1,000 a request; yields what failed.
+def delete(client: Minio, bucket: str, versions: Iterable[ObjectVersion]) -> list[DeleteError]:
+    """Remove these versions, 1,000 a request; returns what failed.
 
     Objects that are gone, or are another version by now, are left alone and are no failure.
     """
-    for error in client.remove_objects(bucket, versions):
-        if error.code not in _SPARED:
-            yield error
+    return [e for e in client.remove_objects(bucket, versions) if e.code not in _SPARED]
 
 
 def is_honoured(client: Minio, bucket: str) -> bool:

@@ -71,6 +71,21 @@ def mlflow_session(settings: MlflowSettings, *, missing: str = "") -> Iterator[A
                     os.environ[name] = value
 
 
+def experiment_id(client: Any, name: str) -> str:
+    """The id of an experiment, which is created unless it exists."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException as error:  # another process was first
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(name).experiment_id)
+
+
 def _translate(error: Exception, uri: str, missing: str) -> FacecoreError | None:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facecore.stores.mlflow_session import experiment_id
+
 EXPERIMENT = "facecore-models"
 WEIGHTS = "weights.safetensors"
 CALIBRATION = "calibration.json"
@@ -64,20 +66,6 @@ def ensure_model(client: Any, name: str) -> None:
             raise
 
 
-def _experiment(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
-
-
 def create_version(
     client: Any, package: ModelPackage, digests: Mapping[str, str], digest: str
 ) -> Any:
@@ -121,7 +109,7 @@ def _run(client: Any, package: ModelPackage, tags: Mapping[str, str]) -> Iterato
     if package.run_id is not None:
         yield package.run_id, str(client.get_run(package.run_id).info.experiment_id)
         return
-    experiment = _experiment(client)
+    experiment = experiment_id(client, EXPERIMENT)
     run = client.create_run(experiment, run_name=f"register {package.name}", tags=tags)
     run_id, status = run.info.run_id, "FAILED"
     try:

@@ -214,19 +214,20 @@ class ObjectStore:
         Args:
             versions: key and ETag.
         """
-        one_request = [(k, e) for k, e in versions if conditional_delete.fits_a_request(k)]
-        if not one_request or not self._knows_conditional_deletes():
-            one_request = []
-        by_etag = [conditional_delete.ObjectVersion(key, etag=etag) for key, etag in one_request]
+        together: list[conditional_delete.ObjectVersion] = []
+        one_by_one: list[tuple[str, str]] = []
+        for key, etag in versions:
+            if conditional_delete.fits_a_request(key) and self._knows_conditional_deletes():
+                together.append(conditional_delete.ObjectVersion(key, etag=etag))
+            else:
+                one_by_one.append((key, etag))
+        with ThreadPoolExecutor(self._s3.connections, "delete") as pool:
+            list(pool.map(lambda one: self._delete_unchanged(bucket_name, *one), one_by_one))
         with self._told(bucket_name):
             bucket = self._s3.bucket(bucket_name)
-            for error in conditional_delete.delete(self._client, bucket, by_etag):
-                raise translate_refusal(error, self._s3, bucket)
-        one_by_one = set(versions) - set(one_request)
-        with ThreadPoolExecutor(self._s3.connections, "delete") as pool:
-            list(
-                pool.map(lambda version: self._delete_unchanged(bucket_name, *version), one_by_one)
-            )
+            failed = conditional_delete.delete(self._client, bucket, together)
+        if failed:
+            raise translate_refusal(failed[0], self._s3, bucket)
 
     def usage(self, bucket_name: str, at_most: int = 100_000) -> Usage:
         """Number and bytes of the objects in a bucket; counting stops after `at_most`."""

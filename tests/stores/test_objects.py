@@ -345,6 +345,18 @@ class TestDeletingVersions:
             wrong.delete_versions("landing", [("a", "0" * 32)])
 
     @pytest.mark.parametrize(
+        ("code", "error"),
+        [("AccessDenied", CredentialsRejected), ("InternalError", ObjectStoreUnavailable)],
+    )
+    def test_one_object_that_is_not_removed_is_told(self, code, error, monkeypatch):
+        answer = f"<DeleteResult><Error><Code>{code}</Code><Key>b</Key></Error></DeleteResult>"
+        with _answering({"POST": (200, answer.encode())}) as address:
+            store = ObjectStore(S3Settings(endpoint=f"http://{address}"))
+            monkeypatch.setattr(store, "_deletes_by_etag", True)
+            with pytest.raises(error, match=code):
+                store.delete_versions("landing", [("a", "1"), ("b", "2")])
+
+    @pytest.mark.parametrize(
         "answer",
         [
             (200, b'<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>'),

@@ -7,13 +7,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
 
 from facecore.config import MlflowSettings
 from facecore.errors import CredentialsRejected, DigestMismatch, NotFound, RegistryUnavailable
-from facecore.stores.mlflow_session import mlflow_session
+from facecore.stores.mlflow_session import experiment_id, mlflow_session
 from facecore.stores.model_package import ModelPackage
 from facecore.stores.registry import Registry, sha256_of
 
@@ -276,3 +277,13 @@ def test_a_port_that_speaks_no_http_is_unavailable(tmp_path):
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(RegistryUnavailable):
             Registry(MlflowSettings(tracking_uri=uri), tmp_path).resolve("face-embedder")
+
+
+def test_an_experiment_is_made_once_whoever_is_first(mlflow_server):
+    name = f"test-{uuid4().hex[:12]}"
+    with mlflow_session(mlflow_server) as client:
+        unlucky = Mock(wraps=client)  # looks before another process creates it
+        created = experiment_id(client, name)
+        assert experiment_id(client, name) == created
+        unlucky.get_experiment_by_name.side_effect = [None, client.get_experiment_by_name(name)]
+        assert experiment_id(unlucky, name) == created

@@ -133,9 +133,8 @@ def find_by_face(
     Raises:
         UsageError: it is not a usable picture.
     """
-    from facecore.jobs.people.search import (
-        search_picture,  # brings torch, which no other page needs
-    )
+    # Brings torch, which no other page needs.
+    from facecore.jobs.people.search import search_picture
 
     stores = stores or Stores()
     searched = search_picture(context, data, name="The picture", among=FaceFilter(), stores=stores)

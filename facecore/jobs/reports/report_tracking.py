@@ -15,7 +15,7 @@ from urllib.parse import quote
 from facecore.errors import ObjectMissing
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.mlflow_session import mlflow_session
+from facecore.stores.mlflow_session import experiment_id, mlflow_session
 
 EXPERIMENT = "facecore-reports"
 _KEY = "facecore.report"
@@ -45,7 +45,7 @@ def record(
     if not documents:
         return []
     with mlflow_session(stores.settings.mlflow) as client:
-        experiment = _experiment(client)
+        experiment = experiment_id(client, EXPERIMENT)
         return [_record(client, experiment, one, context, airflow_url) for one in documents]
 
 
@@ -111,17 +111,3 @@ def _record(
 def _note(report: Mapping[str, Any], page: str, made_by: str) -> str:
     lines = [f"[Report]({page}) · [Airflow run]({made_by})", ""]
     return "\n".join([*lines, *(f"- {sentence}" for sentence in report["summary"])])
-
-
-def _experiment(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:  # another task was first
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)

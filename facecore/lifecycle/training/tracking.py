@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from facecore.config import MlflowSettings
 from facecore.errors import RegistryUnavailable
 from facecore.lifecycle.datasets.tracking import log_input
-from facecore.stores.mlflow_session import mlflow_session
+from facecore.stores.mlflow_session import experiment_id, mlflow_session
 
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.snapshot import Snapshot
@@ -79,7 +79,8 @@ class MlflowTracker:
                 client.get_run(run_id)
                 client.update_run(run_id, status="RUNNING")
             else:
-                run_id = str(client.create_run(_experiment(client), run_name=name).info.run_id)
+                experiment = experiment_id(client, EXPERIMENT)
+                run_id = str(client.create_run(experiment, run_name=name).info.run_id)
                 client.log_batch(
                     run_id,
                     params=[Param(k, str(v)) for k, v in params.items()],
@@ -154,17 +155,3 @@ class NoTracker:
 
     def finish(self, status: str) -> None:
         """Nothing to end."""
-
-
-def _experiment(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
