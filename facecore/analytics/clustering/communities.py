@@ -1,6 +1,6 @@
 """Faces that belong together: communities of the neighbour graph, and fragments joined.
 
-Communities come from label propagation (Raghavan, Albert and Kumara, 2007; scikit-network's
+Communities come from label propagation (Raghavan, Albert and Kumara, 2007; NetworKit's
 implementation) on the graph of pairs above the edge threshold, weighted by how rare such a pair
 is among different people. It leaves fragments where the links between parts of a person are
 weak one by one; two fragments whose *mean* similarity is high enough are joined, mutually
@@ -9,7 +9,7 @@ nearest ones first, which is average-linkage clustering on top of the communitie
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from facecore.analytics.clustering.evidence import Evidence
 from facecore.stages.nearest import Nearest
 from facecore.stages.neighbours import Ints, Neighbours
 from facecore.types import Floats
+
+if TYPE_CHECKING:
+    import networkit
 
 _SWEEPS = 20
 _ROUNDS = 20
@@ -31,18 +34,27 @@ def communities(count: int, pairs: Neighbours, evidence: Evidence) -> Ints:
     Args:
         pairs: of rows and columns below `count`; pairs below the edge threshold do not count.
     """
-    from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
-    from sknetwork.clustering import PropagationClustering
+    import networkit
 
     strong = pairs.above(evidence.edge)
     if not len(strong):
         return np.arange(count, dtype=np.int64)
-    weights = evidence.weight(strong.scores)
-    shape = (count, count)
-    graph = coo_matrix((weights, (strong.rows, strong.columns)), shape).tocsr()
-    graph = graph.maximum(graph.T).tocsr()
-    labels = PropagationClustering(n_iter=_SWEEPS, sort_clusters=False).fit_predict(graph)
-    return _numbered(np.asarray(labels, np.int64))
+    networkit.setNumberOfThreads(1)  # with more, what comes out depends on which is faster
+    found = networkit.community.PLP(graph_of(count, strong, evidence), 0, _SWEEPS).run()
+    return _numbered(np.asarray(found.getPartition().getVector(), np.int64))
+
+
+def graph_of(count: int, pairs: Neighbours, evidence: Evidence) -> networkit.Graph:
+    """Undirected; a pair that is there in both directions is one edge."""
+    import networkit
+    from scipy.sparse import coo_matrix, triu  # type: ignore[import-untyped]
+
+    ends = (pairs.rows, pairs.columns)
+    links = coo_matrix((evidence.weight(pairs.scores), ends), (count, count)).tocsr()
+    once = triu(links.maximum(links.T), k=1).tocoo()
+    return networkit.GraphFromCoo(
+        (once.data, (once.row, once.col)), n=count, weighted=True, directed=False
+    )
 
 
 def join_fragments(vectors: npt.NDArray[Any], labels: Ints, evidence: Evidence) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from facecore.analytics.clustering.communities import communities, join_fragment
 from facecore.analytics.clustering.evidence import Evidence
 from facecore.errors import UsageError
 from facecore.stages.nearest import nearest_others
+from facecore.stages.neighbours import Neighbours
 
 
 def test_one_person_on_every_picture_keeps_k_pairs_each(made):
@@ -34,6 +37,36 @@ def test_people_are_found_and_strangers_stay_alone(made):
     vectors, owner = made.people([1] * 50 + [2] * 20 + [12] * 8 + [90])
     labels = communities(len(owner), nearest_others(vectors, 0.4, 20), made.evidence)
     assert made.same_groups(join_fragments(vectors, labels, made.evidence), owner)
+
+
+@pytest.mark.parametrize(("similar", "expected"), [(0.6, [0, 0, 1, 1, 0]), (0.9, [0, 0, 1, 1, 1])])
+def test_votes_weigh_what_their_own_links_say(made, similar, expected):
+    """Two people of two faces, and a face between them, in every order."""
+    links = {(0, 1): 0.9, (2, 3): 0.9, (4, 0): 0.51, (4, 1): 0.51, (4, 2): similar}
+    both = {**links, **{(b, a): score for (a, b), score in links.items()}}
+    for order in permutations(range(5)):
+        ends = np.array(order)[np.array(list(both)).T]
+        pairs = Neighbours(*ends, np.array(list(both.values()), np.float32))
+        found = communities(5, pairs, made.evidence)[list(order)]
+        assert made.same_groups(found, np.array(expected)), order
+
+
+@pytest.mark.parametrize("strangers", [1, 20, 5000])
+def test_few_who_are_alike_among_many_who_are_not(made, strangers):
+    ends = strangers + np.array([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+    pairs = Neighbours(*ends, np.array([0.65, 0.61, 0.65, 0.7, 0.61, 0.7], np.float32))
+    found = communities(strangers + 3, pairs, made.evidence)
+    assert found.tolist() == [*range(strangers), strangers, strangers, strangers]
+
+
+def test_the_order_of_the_faces_does_not_matter(made):
+    vectors, owner = made.people([1] * 50 + [2] * 20 + [12] * 8 + [90])
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(owner))
+        pairs = nearest_others(vectors[order], 0.4, 20)
+        labels = communities(len(owner), pairs, made.evidence)
+        joined = join_fragments(vectors[order], labels, made.evidence)
+        assert made.same_groups(joined, owner[order])
 
 
 def test_fragments_of_a_person_are_joined_but_not_two_people(made):
