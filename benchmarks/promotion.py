@@ -36,7 +36,7 @@ from facecore.jobs.people.search import search
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.local.status import Endpoint
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.pages.summary import summarise
 from facecore.zoo.device import use_threads
 
 _POLL_S = 0.5

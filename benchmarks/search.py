@@ -50,10 +50,13 @@ from facecore.jobs.stores import Stores
 from facecore.lifecycle.recall import recall
 from facecore.local.platform import Platform
 from facecore.stages.nearest import Nearest
-from facecore.stores.catalog import faces, index_checks, migrate, models, vector_index
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.index_checks import Method
-from facecore.stores.catalog.neighbours import LookUp
+from facecore.stores.catalog import migrate
+from facecore.stores.catalog.faces import faces, vector_index
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.search import index_checks
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.index_checks import Method
+from facecore.stores.catalog.search.neighbours import LookUp
 from facecore.types import Contract, Embeddings, Floats
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -44,8 +44,8 @@ from facecore.jobs.models.champions import champions, extractor
 from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform
-from facecore.stores.catalog import faces
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.pages.summary import summarise
 from facecore.types import Embeddings
 
 OBJECT = os.urandom(14_000)

@@ -34,11 +34,16 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": WORK | {"stores", "local", "samples"},
     "cli": WORK | {"jobs", "local", "stores", "samples"},
 }
-# Use cases know those before them.
-JOBS = (
-    "models", "images", "faces", "reports", "training", "people", "promotion", "platform", "demo",
-    "on_ray",
-)  # fmt: skip
+# Packages whose parts know those before them.
+ORDERED = {
+    "stores/catalog": (
+        "models", "images", "work", "faces", "people", "search", "reports", "pages",
+    ),
+    "jobs": (
+        "models", "images", "faces", "reports", "training", "people", "promotion", "platform",
+        "demo", "on_ray",
+    ),
+}  # fmt: skip
 BARE = {"torch", "torchvision", "numpy", "PIL", "facecore"}
 
 
@@ -86,14 +91,17 @@ def test_imports_follow_the_direction(path: Path) -> None:
         assert parts[1] == own or parts[1] in ALLOWED[own], f"{own} must not import {name}"
 
 
-def test_packages_of_use_cases_have_an_order() -> None:
-    packages = [path.parent for path in (PACKAGE / "jobs").glob("*/__init__.py")]
-    assert {package.name for package in packages} == set(JOBS)
-    for path in (path for package in packages for path in package.glob("*.py")):
-        later = JOBS[JOBS.index(path.parent.name) + 1 :]
+@pytest.mark.parametrize("package", ORDERED)
+def test_parts_of_a_package_have_an_order(package: str) -> None:
+    order, prefix = ORDERED[package], f"facecore.{package.replace('/', '.')}."
+    parts = [path.parent for path in (PACKAGE / package).glob("*/__init__.py")]
+    assert {part.name for part in parts} == set(order)
+    for path in (path for part in parts for path in part.glob("*.py")):
+        later = order[order.index(path.parent.name) + 1 :]
         for name in imported(ast.parse(path.read_text("utf-8"))):
-            if name.startswith("facecore.jobs."):
-                assert name.split(".")[2] not in later, f"{path.parent.name} must not import {name}"
+            if name.startswith(prefix):
+                part = name.removeprefix(prefix).split(".")[0]
+                assert part not in later, f"{path.relative_to(ROOT)} must not import {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -73,9 +73,9 @@ def summarise(
     """Turn the catalogue's counts into a report.
 
     Args:
-        frames: what `stores.catalog.activity.read_activity` and
-            `stores.catalog.presence.read_presence` returned for the same period, metrics, score
-            edges and gap between visits.
+        frames: what `stores.catalog.reports.activity.read_activity` and
+            `stores.catalog.reports.presence.read_presence` returned for the same period, metrics,
+            score edges and gap between visits.
         counted_at: with a UTC offset, for a period that is not over; otherwise None, so that
             everything is a function of the data.
         before: of the period before, see `compared`.
@@ -147,7 +147,7 @@ def summarise(
 
 
 def compared(frames: Mapping[str, pd.DataFrame], period: Period) -> Before:
-    """What `stores.catalog.activity.read_totals` returned for a period, to compare with.
+    """What `stores.catalog.reports.activity.read_totals` returned for a period, to compare with.
 
     Raises:
         ShapeError: a frame or column is missing.

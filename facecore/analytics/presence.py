@@ -145,7 +145,7 @@ def summarise(frames: Mapping[str, pd.DataFrame], period: Period, visit_gap_s: i
     """Turn the catalogue's counts into a value.
 
     Args:
-        frames: what `stores.catalog.presence.read_presence` returned for the same period.
+        frames: what `stores.catalog.reports.presence.read_presence` returned for the same period.
         visit_gap_s: the gap between visits it was asked for, in seconds.
 
     Raises:

@@ -88,7 +88,8 @@ def summarise(
     """Withhold what has to be, and lay out the rest.
 
     Args:
-        frames: what `stores.catalog.shared_cells.read_shared_cells` returned for the period.
+        frames: what `stores.catalog.reports.shared_cells.read_shared_cells` returned for the
+            period.
         quarantined: distinct images of the period that are quarantined.
 
     Raises:

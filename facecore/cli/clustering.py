@@ -49,7 +49,7 @@ def list_people(
 ) -> None:
     """People by name: enrolled ones, and those that clustering found."""
     from facecore.jobs.stores import Stores
-    from facecore.stores.catalog import people_pages
+    from facecore.stores.catalog.pages import people_pages
 
     with Stores().catalog.transaction() as tx:
         found = people_pages.find(tx, prefix, limit=limit, named=False if unnamed else None)
@@ -75,7 +75,7 @@ def show(
     """A person: faces, who looks alike, what was decided."""
     from facecore.jobs.people.people import decisions
     from facecore.jobs.stores import Stores
-    from facecore.stores.catalog import people_pages
+    from facecore.stores.catalog.pages import people_pages
 
     stores = Stores()
     with stores.catalog.transaction() as tx:

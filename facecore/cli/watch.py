@@ -50,7 +50,7 @@ def list_alerts(
 ) -> None:
     """The newest 50 alerts that nobody has dealt with."""
     from facecore.jobs.stores import Stores
-    from facecore.stores.catalog import alerts
+    from facecore.stores.catalog.reports import alerts
 
     with Stores().catalog.transaction() as tx:
         found = (alerts.newest if every else alerts.open_alerts)(tx, kind=kind)
@@ -77,7 +77,7 @@ def acknowledge(
 ) -> None:
     """Say that an alert was dealt with; the audit log keeps who and why."""
     from facecore.jobs.stores import Stores
-    from facecore.stores.catalog import alerts
+    from facecore.stores.catalog.reports import alerts
 
     with Stores().catalog.transaction() as tx:
         alerts.acknowledge(tx, alert, getpass.getuser(), reason)

@@ -14,8 +14,9 @@ from typing import Any
 
 import facecore
 from facecore.errors import FacecoreError
-from facecore.stores.catalog import runs, shards
+from facecore.stores.catalog import runs
 from facecore.stores.catalog.connection import Catalog
+from facecore.stores.catalog.work import shards
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import forecasts
+from facecore.stores.catalog.reports import forecasts
 
 RunDags = Callable[..., list[dict[str, Any]]]
 

@@ -15,7 +15,8 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.people.enroll import Picture, enroll
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait, portraits
-from facecore.stores.catalog import active, audit, models
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import active, models
 from facecore.stores.registry import ModelVersionInfo
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from facecore.analytics.drift import canaries
 from facecore.jobs.models.champions import champions
 from facecore.jobs.reports.report_tracking import EXPERIMENT
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import alerts, drift
+from facecore.stores.catalog.reports import alerts, drift
 from facecore.stores.mlflow_session import mlflow_session
 
 RunDags = Callable[..., list[dict[str, Any]]]

@@ -13,9 +13,9 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.people.enroll import Picture, enroll
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait, portraits
-from facecore.stores.catalog import reports
-from facecore.stores.catalog.findings import findings
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.pages.findings import findings
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.reports import reports
 
 RunDags = Callable[..., list[dict[str, Any]]]
 KEY = "door/2026/11/02/083000-{}"

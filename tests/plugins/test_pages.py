@@ -7,7 +7,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from facecore.stores.catalog import alerts, audit, images, people_pages
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages import people_pages
+from facecore.stores.catalog.reports import alerts
 from facecore.types import ImageStatus
 
 DAY = "2001-05-02"  # of the only report

@@ -25,8 +25,8 @@ from facecore.jobs.stores import Stores
 from facecore.local.airflow_client import AirflowClient
 from facecore.local.platform import Platform
 from facecore.local.status import Endpoint
-from facecore.stores.catalog.findings import findings
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.pages.findings import findings
+from facecore.stores.catalog.pages.summary import summarise
 
 _MAIN_DAGS = {"ingest_images", "extract_faces", "report_analytics"}
 # Where Airflow shows the plugin's view "faces".

@@ -20,8 +20,11 @@ from facecore.jobs.training.train import CHALLENGER
 from facecore.lifecycle.datasets.splits import SplitPlan
 from facecore.lifecycle.review import APPROVE
 from facecore.local.airflow_client import AirflowClient, DagRun
-from facecore.stores.catalog import active, anomalies, clusters, drift, forecasts
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.faces import anomalies
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.people import clusters
+from facecore.stores.catalog.reports import drift, forecasts
 
 DAGS = frozenset(
     {

@@ -28,8 +28,10 @@ from facecore.samples.lfw import lfw
 from facecore.samples.report_truth import compare_report
 from facecore.samples.stream import SampleSet, simulate
 from facecore.stages.identify import identify
-from facecore.stores.catalog import faces, models, people
-from facecore.stores.catalog.findings import Finding
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.pages.findings import Finding
+from facecore.stores.catalog.people import people
 from facecore.types import Detections, Match
 
 _FACES_PER_BLOCK = 5000

@@ -20,7 +20,10 @@ from facecore.jobs.faces import crops
 from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.models import analysis_models
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import anomalies, models, reports, shards
+from facecore.stores.catalog.faces import anomalies
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.reports import reports
+from facecore.stores.catalog.work import shards
 from facecore.types import CROP_SIZE
 
 if TYPE_CHECKING:

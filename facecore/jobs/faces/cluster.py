@@ -21,10 +21,11 @@ import numpy as np
 from facecore.jobs.lineage import Run, RunContext, recorded
 from facecore.jobs.models.champions import threshold_for, while_models_change
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, clusters, constraints, corrections, decisions, people
-from facecore.stores.catalog.active import Active
-from facecore.stores.catalog.clusters import FaceStates, Ints
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.models.active import Active
+from facecore.stores.catalog.people import clusters, constraints, corrections, decisions, people
+from facecore.stores.catalog.people.clusters import FaceStates, Ints
 from facecore.types import Outcome
 
 if TYPE_CHECKING:

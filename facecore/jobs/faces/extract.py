@@ -20,8 +20,11 @@ from facecore.pipeline.stream import stream
 from facecore.stages import reasons
 from facecore.stages.decode import Limits
 from facecore.stages.face_quality import assess
-from facecore.stores.catalog import active, coverage, faces, images, shards
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.work import coverage, shards
 from facecore.types import Detections, Embeddings, FaceCrops, ImageRef
 
 logger = logging.getLogger(__name__)

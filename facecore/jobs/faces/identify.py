@@ -15,8 +15,11 @@ from facecore.jobs.models.champions import threshold_for
 from facecore.jobs.stores import Stores
 from facecore.stages.identify import best_people, matches
 from facecore.stages.neighbours import Ints
-from facecore.stores.catalog import active, constraints, faces, gallery, models, people, shards
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import active, models
+from facecore.stores.catalog.people import constraints, gallery, people
+from facecore.stores.catalog.work import shards
 from facecore.types import Floats
 
 logger = logging.getLogger(__name__)

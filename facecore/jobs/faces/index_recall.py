@@ -16,12 +16,13 @@ import numpy.typing as npt
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.recall import recall
 from facecore.stages.nearest import Nearest
-from facecore.stores.catalog import faces, index_checks
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.index_checks import FILTER_SHARE, IndexCheckRow
-from facecore.stores.catalog.models import ModelVersion
-from facecore.stores.catalog.neighbours import MEASURED_K
-from facecore.stores.catalog.vector_index import VectorIndex
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.faces.vector_index import VectorIndex
+from facecore.stores.catalog.models.models import ModelVersion
+from facecore.stores.catalog.search import index_checks
+from facecore.stores.catalog.search.index_checks import FILTER_SHARE, IndexCheckRow
+from facecore.stores.catalog.search.neighbours import MEASURED_K
 from facecore.types import Floats
 
 # pgvector takes 1 to 1,000; steps of about 1.6, so that at most so much is wasted.

@@ -19,17 +19,14 @@ from facecore.jobs.faces.index_recall import measured
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.models.promotion_log import name_of
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import (
-    active,
-    alerts,
-    estimates,
-    index_checks,
-    models,
-    vector_index,
-)
+from facecore.stores.catalog import estimates
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.index_checks import IndexCheckRow
-from facecore.stores.catalog.models import ModelVersion
+from facecore.stores.catalog.faces import vector_index
+from facecore.stores.catalog.models import active, models
+from facecore.stores.catalog.models.models import ModelVersion
+from facecore.stores.catalog.reports import alerts
+from facecore.stores.catalog.search import index_checks
+from facecore.stores.catalog.search.index_checks import IndexCheckRow
 
 logger = logging.getLogger(__name__)
 

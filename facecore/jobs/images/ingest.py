@@ -17,8 +17,9 @@ from facecore.jobs.images import landing
 from facecore.jobs.images.landing import Landed, Taken
 from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import cursors, duplicates, images, shards
-from facecore.stores.catalog import quarantine as quarantined
+from facecore.stores.catalog.images import duplicates, images
+from facecore.stores.catalog.images import quarantine as quarantined
+from facecore.stores.catalog.work import cursors, shards
 from facecore.stores.object_info import ObjectInfo
 from facecore.stores.objects import addressable
 from facecore.types import ImageStatus

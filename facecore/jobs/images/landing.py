@@ -18,7 +18,7 @@ from facecore.stages.decode import Limits, decode, inspect
 from facecore.stages.fingerprint import content_digest, perceptual_hash
 from facecore.stages.measure import measure
 from facecore.stages.provenance import trace
-from facecore.stores.catalog.images import ImageRow
+from facecore.stores.catalog.images.images import ImageRow
 from facecore.stores.object_info import ObjectInfo
 
 logger = logging.getLogger(__name__)

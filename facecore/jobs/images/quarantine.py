@@ -12,8 +12,8 @@ from typing import Any
 
 from facecore.errors import ObjectMissing
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import images
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import images
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from facecore.jobs.images import thumbnails
 from facecore.jobs.stores import Stores
 from facecore.stages import reasons as codes
 from facecore.stages.decode import Limits, inspect
-from facecore.stores.catalog import audit, quarantine
+from facecore.stores.catalog import audit
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.quarantine import Decided, Quarantined
+from facecore.stores.catalog.images import quarantine
+from facecore.stores.catalog.images.quarantine import Decided, Quarantined
 from facecore.types import ImageStatus
 
 # Bytes are moved while the rows are held; more at once would make others wait.

@@ -14,7 +14,8 @@ import numpy as np
 from facecore.errors import NotFound, ObjectMissing, ShapeError
 from facecore.jobs.stores import Stores
 from facecore.stages.decode import Limits, inspect
-from facecore.stores.catalog import faces, images
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
 from facecore.stores.objects import ObjectStore
 from facecore.types import CROP_SIZE, Image, ImageStatus
 

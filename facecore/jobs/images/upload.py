@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facecore.errors import UsageError
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import images
+from facecore.stores.catalog.images import images
 
 _PER_LOOKUP = 1000
 

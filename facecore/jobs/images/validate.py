@@ -20,8 +20,8 @@ from facecore.jobs.lineage import Run, RunContext, recorded
 from facecore.jobs.stores import Stores
 from facecore.quality.frame import gate_frame
 from facecore.quality.gate import GateResult, run_gate
-from facecore.stores.catalog import images
-from facecore.stores.catalog.images import StoredImage
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.images.images import StoredImage
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from facecore.errors import NotFound, PromotionRefused
 from facecore.jobs.models import model_aliases, promotion_log
 from facecore.jobs.models.model_versions import require_whole
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, alias_decisions, audit, models
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import active, alias_decisions, models
 from facecore.stores.registry import WEIGHTS, ModelVersionInfo
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from facecore.config import ExtractSettings
 from facecore.errors import ConfigError, ContractMismatch, FacecoreError, ModelsChanged
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import Calibration, OperatingThreshold, threshold_for_gallery
-from facecore.stores.catalog import active, models
+from facecore.stores.catalog.models import active, models
 from facecore.stores.registry import WEIGHTS, ModelVersionInfo
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from facecore.errors import UsageError
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.packaging import EMBEDDER_WEIGHTS
 from facecore.lifecycle.thresholds import Calibration
-from facecore.stores.catalog import models
+from facecore.stores.catalog.models import models
 from facecore.stores.registry import WEIGHTS, ModelVersionInfo
 from facecore.types import Contract, FaceCrops, Floats, Image
 

@@ -10,8 +10,8 @@ import logging
 
 from facecore.errors import StoreError
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import alias_decisions, models
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.models import alias_decisions, models
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from facecore.errors import NotFound, StoreError
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import models, promotions
+from facecore.stores.catalog.models import models, promotions
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,10 @@ from facecore.jobs.models.champions import threshold_for
 from facecore.jobs.models.model_list import Listed, listed
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import Calibration, OperatingThreshold, ThresholdPoint
-from facecore.stores.catalog import coverage, people, promotions, shards
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models import promotions
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import coverage, shards
 
 logger = logging.getLogger(__name__)
 

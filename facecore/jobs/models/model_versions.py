@@ -14,8 +14,8 @@ from facecore.errors import (
 )
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import VERIFICATION_FMR, Calibration, threshold_at
-from facecore.stores.catalog import models
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.models import models
 from facecore.stores.registry import ModelVersionInfo
 from facecore.types import Contract
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from facecore.errors import PromotionRefused
-from facecore.stores.catalog import audit, models, promotions
+from facecore.stores.catalog import audit
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models import models, promotions
+from facecore.stores.catalog.models.promotions import Promotion
 
 
 def note(

@@ -25,7 +25,7 @@ from facecore.jobs.on_ray.cluster import Layout
 from facecore.jobs.on_ray.rows import Note
 from facecore.jobs.on_ray.work import DAG_ID, Work
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import backfill, shards
+from facecore.stores.catalog.work import backfill, shards
 from facecore.stores.registry import WEIGHTS
 
 logger = logging.getLogger(__name__)

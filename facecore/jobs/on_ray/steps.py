@@ -29,7 +29,7 @@ from facecore.jobs.stores import Stores
 from facecore.pipeline.decoded import Decoded, decode_file
 from facecore.pipeline.extract import Picture
 from facecore.stages.decode import Limits
-from facecore.stores.catalog import shards
+from facecore.stores.catalog.work import shards
 from facecore.types import ImageRef
 
 if TYPE_CHECKING:

@@ -26,8 +26,11 @@ from facecore.lifecycle.main_face import main_face
 from facecore.stages.decode import Limits, decode, inspect
 from facecore.stages.fingerprint import content_digest, perceptual_hash
 from facecore.stages.measure import measure
-from facecore.stores.catalog import active, coverage, images, people
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import coverage
 from facecore.types import Detections, ImageStatus
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,14 @@ from typing import Any
 
 from facecore.errors import ChangeRefused, LabelInUse, NotFound, UsageError
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, audit, constraints, corrections, faces, people
-from facecore.stores.catalog import decisions as log
+from facecore.stores.catalog import audit
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.corrections import PersonRow
-from facecore.stores.catalog.decisions import Decision, Role
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.people import constraints, corrections, people
+from facecore.stores.catalog.people import decisions as log
+from facecore.stores.catalog.people.corrections import PersonRow
+from facecore.stores.catalog.people.decisions import Decision, Role
 
 # A merge moves every assignment of a person in one transaction; more people at once is a mistake.
 MOST_PEOPLE = 100

@@ -18,18 +18,19 @@ from facecore.errors import NotFound, UsageError
 from facecore.jobs.images import thumbnails
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import (
-    audit,
-    decisions,
-    models,
-    people,
-    people_pages,
-    people_timeline,
-)
+from facecore.stores.catalog import audit
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.decisions import Decision
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.people_pages import FaceEntry, Lookalike, PersonEntry, SightingEntry
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.pages import people_pages, people_timeline
+from facecore.stores.catalog.pages.people_pages import (
+    FaceEntry,
+    Lookalike,
+    PersonEntry,
+    SightingEntry,
+)
+from facecore.stores.catalog.people import decisions, people
+from facecore.stores.catalog.people.decisions import Decision
+from facecore.stores.catalog.search.face_filter import FaceFilter
 from facecore.types import Outcome
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from facecore.jobs.stores import Stores
 from facecore.pipeline.extract import ExtractedImage
 from facecore.stages.decode import Limits, decode
 from facecore.stages.identify import decide
-from facecore.stores.catalog import active, face_filter, index_checks
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.neighbours import LookUp
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.search import face_filter, index_checks
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.neighbours import LookUp
 from facecore.types import FaceCrops, Match
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from facecore.jobs.platform.setup import prepare_stores, register_models
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.local.status import PlatformStatus
-from facecore.stores.catalog.summary import Summary, summarise
+from facecore.stores.catalog.pages.summary import Summary, summarise
 from facecore.zoo.installed import cpu_engine
 
 Say = Callable[[str, str], None]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import alerts, state
-from facecore.stores.catalog.alerts import Alert
-from facecore.stores.catalog.state import DagRun, Holdings, Hour
+from facecore.stores.catalog.pages import state
+from facecore.stores.catalog.pages.state import DagRun, Holdings, Hour
+from facecore.stores.catalog.reports import alerts
+from facecore.stores.catalog.reports.alerts import Alert
 
 HOURS = 24
 _SHOWN_ALERTS = 20

@@ -10,7 +10,9 @@ from facecore.errors import NotFound
 from facecore.jobs.models.model_versions import row_of
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.default_pack import register_default_pack
-from facecore.stores.catalog import faces, models, schema
+from facecore.stores.catalog import schema
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import models
 from facecore.stores.registry import ModelVersionInfo
 
 logger = logging.getLogger(__name__)

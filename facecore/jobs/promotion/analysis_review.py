@@ -21,13 +21,13 @@ from facecore.jobs.training import matchers
 from facecore.jobs.training.analysis_judging import Measured, gates, measure
 from facecore.lifecycle.review import Answer, Review
 from facecore.lifecycle.review_tracking import record_review
-from facecore.stores.catalog import reports
+from facecore.stores.catalog.reports import reports
 from facecore.stores.registry import ModelVersionInfo
 
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.snapshot import Snapshot
     from facecore.lifecycle.evaluation import GateResult
-    from facecore.stores.catalog.models import ModelVersion
+    from facecore.stores.catalog.models.models import ModelVersion
 
 NOBODY = "no version yet"
 _PAGES = "/facecore/reports"

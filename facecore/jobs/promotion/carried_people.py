@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import clusters, people
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.people import clusters, people
 from facecore.types import Outcome
 
 PEOPLE_AT_ONCE = 500

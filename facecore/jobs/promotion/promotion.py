@@ -19,9 +19,10 @@ from facecore.jobs.models import analysis_models, model_aliases, promotion_log
 from facecore.jobs.models.model_versions import Candidate, candidate, make_known
 from facecore.jobs.promotion import reembed, shadow, switching
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, alias_decisions, coverage, models, promotions
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Origin, Promotion
+from facecore.stores.catalog.models import active, alias_decisions, models, promotions
+from facecore.stores.catalog.models.promotions import Origin, Promotion
+from facecore.stores.catalog.work import coverage
 
 logger = logging.getLogger(__name__)
 

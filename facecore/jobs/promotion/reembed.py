@@ -24,19 +24,13 @@ from facecore.jobs.models.champions import Champions, extractor, versions
 from facecore.jobs.stores import Stores
 from facecore.pipeline.stream import stream
 from facecore.stages.decode import Limits
-from facecore.stores.catalog import (
-    counterparts,
-    coverage,
-    faces,
-    images,
-    models,
-    people,
-    promotions,
-    reembedding,
-    shards,
-)
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import counterparts, models, promotions
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import coverage, reembedding, shards
 from facecore.types import FaceCrops
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from facecore.jobs.models import analysis_models, model_aliases
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, alias_decisions, models, promotions
+from facecore.stores.catalog.models import active, alias_decisions, models, promotions
 
 
 def unnoticed_alias(stores: Stores | None = None) -> dict[str, Any] | None:

@@ -20,7 +20,9 @@ from facecore.jobs.stores import Stores
 from facecore.jobs.training.evaluate_model import ModelReport, evaluate_model
 from facecore.lifecycle.review import Answer, Review, summary
 from facecore.lifecycle.review_tracking import record_review
-from facecore.stores.catalog import active, audit, reports
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.reports import reports
 from facecore.stores.registry import ModelVersionInfo
 
 if TYPE_CHECKING:

@@ -17,18 +17,14 @@ from facecore.jobs.models.promotion_log import name_of
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.intervals import proportion
 from facecore.stages.identify import identify
-from facecore.stores.catalog import (
-    audit,
-    faces,
-    index_checks,
-    models,
-    people,
-    promotions,
-    reports,
-    shadow,
-)
+from facecore.stores.catalog import audit
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import models, promotions, shadow
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.reports import reports
+from facecore.stores.catalog.search import index_checks
 from facecore.types import Image
 
 logger = logging.getLogger(__name__)

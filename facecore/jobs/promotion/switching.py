@@ -16,15 +16,10 @@ from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.models import model_aliases, promotion_log
 from facecore.jobs.promotion import carried_people, reembed
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import (
-    active,
-    counterparts,
-    coverage,
-    models,
-    people,
-    promotions,
-)
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models import active, counterparts, models, promotions
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import coverage
 
 logger = logging.getLogger(__name__)
 

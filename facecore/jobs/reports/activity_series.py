@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import activity_series
+from facecore.stores.catalog.reports import activity_series
 from facecore.types import HourlyCounts, Visits
 
 #: Half a year: what lies further back says little about the hours ahead.

@@ -21,9 +21,11 @@ from facecore.jobs.lineage import RunContext, code_version, recorded
 from facecore.jobs.models.champions import Champions, champions, extractor, while_models_change
 from facecore.jobs.reports.report import period_of
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, alerts, drift, faces, reports
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.drift import CheckRow, MeasurementRow
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.reports import alerts, drift, reports
+from facecore.stores.catalog.reports.drift import CheckRow, MeasurementRow
 from facecore.types import Floats
 
 logger = logging.getLogger(__name__)

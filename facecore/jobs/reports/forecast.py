@@ -19,7 +19,7 @@ from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.models import analysis_models
 from facecore.jobs.reports.activity_series import read_counts, read_visits
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import activity_series, alerts, forecasts
+from facecore.stores.catalog.reports import activity_series, alerts, forecasts
 from facecore.types import HourlyCounts
 
 if TYPE_CHECKING:

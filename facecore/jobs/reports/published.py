@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import published, reports, runs
+from facecore.stores.catalog import runs
+from facecore.stores.catalog.pages import published
+from facecore.stores.catalog.reports import reports
 
 _NEWEST_DOCS = 20
 

@@ -20,10 +20,10 @@ from facecore.jobs.faces.crops import read_crops
 from facecore.jobs.lineage import RunContext, code_version, recorded
 from facecore.jobs.reports import report_sections
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import reports
-from facecore.stores.catalog.activity import ActivityQuery, read_activity, read_totals
-from facecore.stores.catalog.presence import PresenceQuery, read_presence
-from facecore.stores.catalog.shared_cells import read_shared_cells
+from facecore.stores.catalog.reports import reports
+from facecore.stores.catalog.reports.activity import ActivityQuery, read_activity, read_totals
+from facecore.stores.catalog.reports.presence import PresenceQuery, read_presence
+from facecore.stores.catalog.reports.shared_cells import read_shared_cells
 from facecore.types import Image
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from facecore.analytics.section import Section
 from facecore.analytics.theme import Palette
 from facecore.analytics.wording import count, number
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import forecasts
-from facecore.stores.catalog.forecasts import ForecastRow
+from facecore.stores.catalog.reports import forecasts
+from facecore.stores.catalog.reports.forecasts import ForecastRow
 
 _DRAWN = 4
 _LOW, _MIDDLE, _HIGH = 0, 2, 4  # of the five quantiles

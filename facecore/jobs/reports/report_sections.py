@@ -14,7 +14,7 @@ from facecore.errors import ObjectMissing
 from facecore.jobs.faces.crops import read_crops
 from facecore.jobs.reports.report_forecast import due
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import forecasts, report_extras
+from facecore.stores.catalog.reports import forecasts, report_extras
 from facecore.types import Image
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from facecore.lifecycle.datasets import (
     open_snapshot,
 )
 from facecore.samples.history import hourly_history
-from facecore.stores.catalog.training_faces import Which
+from facecore.stores.catalog.faces.training_faces import Which
 
 if TYPE_CHECKING:
     from facecore.lifecycle.datasets.catalog import SplitBy

@@ -15,7 +15,7 @@ from facecore.lifecycle.evaluate import calibrate_folder, evaluate_verification
 from facecore.lifecycle.thresholds import VERIFICATION_FMR, Calibration, threshold_at
 from facecore.lifecycle.verification import Verification
 from facecore.pipeline.extract import FaceExtractor
-from facecore.stores.catalog import models
+from facecore.stores.catalog.models import models
 
 Progress = Callable[[int, int], None]
 Which = Literal["champion", "default"]

@@ -24,7 +24,7 @@ from facecore.lifecycle.datasets.labels import Labels, read_labels
 from facecore.lifecycle.datasets.manifest import Provenance, Rows
 from facecore.lifecycle.datasets.splits import Split, SplitPlan, require_splits
 from facecore.stores.catalog.connection import Catalog
-from facecore.stores.catalog.training_faces import TrainingFace, Which, training_faces
+from facecore.stores.catalog.faces.training_faces import TrainingFace, Which, training_faces
 from facecore.types import FaceCrops
 
 ReadPack = Callable[[str], FaceCrops]

@@ -20,8 +20,9 @@ from facecore.jobs.promotion import review
 from facecore.jobs.stores import Stores
 from facecore.jobs.training import train as training
 from facecore.lifecycle.datasets import Snapshot
-from facecore.stores.catalog import anomalies as scores
-from facecore.stores.catalog import audit, models
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.faces import anomalies as scores
+from facecore.stores.catalog.models import models
 from facecore.stores.registry import ModelVersionInfo
 from facecore.types import FaceCrops
 

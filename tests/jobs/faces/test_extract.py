@@ -19,9 +19,11 @@ from facecore.jobs.people.enroll import Picture, enroll
 from facecore.jobs.people.search import search
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait
-from facecore.stores.catalog import faces, images, shards
-from facecore.stores.catalog.findings import Finding, findings
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages.findings import Finding, findings
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.work import shards
 
 Context = Callable[[str], RunContext]
 Jpeg = Callable[[int], bytes]

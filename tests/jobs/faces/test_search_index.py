@@ -13,17 +13,14 @@ from facecore.jobs.faces import search_index as job
 from facecore.jobs.faces.index_recall import EF_SEARCH
 from facecore.jobs.lineage import RunContext, recorded
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import (
-    alerts,
-    faces,
-    index_checks,
-    migrate,
-    models,
-    vector_index,
-)
+from facecore.stores.catalog import migrate
 from facecore.stores.catalog.connection import Catalog
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.neighbours import LookUp
+from facecore.stores.catalog.faces import faces, vector_index
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.reports import alerts
+from facecore.stores.catalog.search import index_checks
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.neighbours import LookUp
 from facecore.types import Contract, Embeddings, Floats
 
 FACES, DIMENSION = 3000, 24

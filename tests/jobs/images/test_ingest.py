@@ -11,8 +11,9 @@ from facecore.jobs.images import ingest
 from facecore.jobs.images.landing import content_key
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import images, shards
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.work import shards
 
 Context = Callable[[str], RunContext]
 Jpeg = Callable[[int], bytes]

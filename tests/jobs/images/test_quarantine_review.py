@@ -13,7 +13,9 @@ from facecore.jobs.images import ingest, quarantine_review, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.platform.setup import prepare_stores
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import audit, images, quarantine, shards
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.images import images, quarantine
+from facecore.stores.catalog.work import shards
 from facecore.types import ImageStatus
 
 WHO = {"actor": "ada", "reason": "looked at it"}

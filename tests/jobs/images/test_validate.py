@@ -14,8 +14,9 @@ from facecore.errors import QualityGateFailed
 from facecore.jobs.images import ingest, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import images, runs
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog import runs
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages.summary import summarise
 from facecore.types import ImageStatus
 
 Context = Callable[[str], RunContext]

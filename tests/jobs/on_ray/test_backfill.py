@@ -14,7 +14,7 @@ import pytest
 
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.pages.summary import summarise
 from tests.jobs.on_ray.conftest import Cluster
 from tests.jobs.on_ray.parity import by_local_engine, catalogued, deliver, emptied, rows
 

@@ -16,7 +16,7 @@ from facecore.jobs.on_ray.cluster import Layout
 from facecore.jobs.on_ray.rows import Note, note_of, to_row
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait
-from facecore.stores.catalog import shards
+from facecore.stores.catalog.work import shards
 from tests.jobs.on_ray.parity import LANES, by_local_engine, catalogued, deliver, emptied
 
 RUN = "ray__steps/0"

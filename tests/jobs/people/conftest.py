@@ -16,8 +16,12 @@ from facecore.config import DatabaseSettings, Settings
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.default_pack import default_calibration
 from facecore.local.platform import Platform
-from facecore.stores.catalog import faces, images, migrate, models, people
+from facecore.stores.catalog import migrate
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people import people
 from facecore.types import Contract, Embeddings, Floats, Outcome
 
 DIMENSION = 128
@@ -184,7 +188,7 @@ class World:
 
     def discovered(self, name: str, count: int, outcome: Outcome = Outcome.ACCEPT) -> Any:
         """A discovered person with so many clustered faces: person id, face ids."""
-        from facecore.stores.catalog import corrections
+        from facecore.stores.catalog.people import corrections
 
         face_ids = self.add(self.near(name, count))
         with self.stores.catalog.transaction() as tx:

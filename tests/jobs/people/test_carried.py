@@ -11,7 +11,10 @@ from facecore.jobs.faces import cluster as jobs
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.people import people as decide
 from facecore.jobs.promotion import carried_people
-from facecore.stores.catalog import active, constraints, counterparts, faces, promotions, runs
+from facecore.stores.catalog import runs
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import active, counterparts, promotions
+from facecore.stores.catalog.people import constraints
 
 WHO = {"actor": "ada", "reason": "I know them"}
 

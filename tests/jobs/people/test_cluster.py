@@ -13,7 +13,8 @@ from facecore.jobs.faces import cluster as jobs
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.people import people as decide
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import Catalog, clusters, decisions, people, runs
+from facecore.stores.catalog import Catalog, runs
+from facecore.stores.catalog.people import clusters, decisions, people
 from facecore.types import Outcome
 
 WHO = {"actor": "ada", "reason": "I know them"}

@@ -9,7 +9,8 @@ import pytest
 
 from facecore.errors import ChangeRefused, LabelInUse, NotFound, UsageError
 from facecore.jobs.people import people as jobs
-from facecore.stores.catalog import audit, constraints, corrections, people
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.people import constraints, corrections, people
 from facecore.types import Outcome
 
 WHO = {"actor": "ada", "reason": "I know them"}

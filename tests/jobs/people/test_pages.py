@@ -9,7 +9,8 @@ import pytest
 from facecore.config import SearchSettings
 from facecore.errors import NotFound
 from facecore.jobs.people import people as jobs
-from facecore.stores.catalog import corrections, people_pages
+from facecore.stores.catalog.pages import people_pages
+from facecore.stores.catalog.people import corrections
 from facecore.types import Outcome
 
 WHO = {"actor": "ada", "reason": "I know them"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from facecore.jobs.faces.identify import identify_everything
 from facecore.jobs.lineage import command_context
 from facecore.jobs.people import people as decide
-from facecore.stores.catalog import shards
+from facecore.stores.catalog.work import shards
 
 WHO = {"actor": "ada", "reason": "I know them"}
 
@@ -25,7 +25,7 @@ def test_a_face_that_is_not_somebody_is_compared_with_everybody_else(world):
     # Somebody else who looks like that is found.
     world.centres["Twin"] = world.centres["Ada"]
     more = world.add(world.near("Twin", 1, 0.3), source="enrolment")
-    from facecore.stores.catalog import people
+    from facecore.stores.catalog.people import people
 
     with world.stores.catalog.transaction() as tx:
         people.confirm(tx, twin, more, gallery=True)

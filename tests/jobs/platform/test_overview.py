@@ -20,8 +20,10 @@ from facecore.jobs.platform import overview
 from facecore.jobs.platform.setup import prepare_stores
 from facecore.jobs.stores import Stores
 from facecore.stages.decode import Limits
-from facecore.stores.catalog import estimates, images, state
-from facecore.stores.catalog.people_pages import SightingEntry
+from facecore.stores.catalog import estimates
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages import state
+from facecore.stores.catalog.pages.people_pages import SightingEntry
 from facecore.types import FaceCrops
 
 LIMITS = Limits(2**20, 10**6)

@@ -28,7 +28,8 @@ from facecore.jobs.stores import Stores
 from facecore.lifecycle import packaging
 from facecore.local.platform import Platform
 from facecore.samples.sources import Portrait
-from facecore.stores.catalog import active, people
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.people import people
 from facecore.stores.registry import ModelVersionInfo
 from facecore.zoo import registry as zoo
 

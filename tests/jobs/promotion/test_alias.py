@@ -14,7 +14,8 @@ from facecore.jobs.people.search import search
 from facecore.jobs.promotion.registry_watch import unnoticed_alias
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
-from facecore.stores.catalog import audit, promotions
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import promotions
 from facecore.stores.objects import ObjectStore
 from facecore.stores.registry import Registry
 

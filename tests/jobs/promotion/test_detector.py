@@ -10,9 +10,11 @@ import pytest
 from facecore.jobs.promotion import reembed
 from facecore.jobs.stores import Stores
 from facecore.stages.fingerprint import content_digest
-from facecore.stores.catalog import counterparts, faces, people
-from facecore.stores.catalog.findings import findings  # noqa: F401
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import counterparts
+from facecore.stores.catalog.pages.findings import findings  # noqa: F401
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.people import people
 from facecore.types import Detections
 
 InUse = Callable[[], tuple[int, int]]

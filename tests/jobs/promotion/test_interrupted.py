@@ -16,8 +16,9 @@ from facecore.errors import PromotionRefused, RegistryUnavailable
 from facecore.jobs.models import model_aliases
 from facecore.jobs.promotion import reembed, shadow, switching
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, audit, promotions
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import active, promotions
+from facecore.stores.catalog.pages.summary import summarise
 from facecore.stores.registry import Registry
 
 InUse = Callable[[], tuple[int, int]]

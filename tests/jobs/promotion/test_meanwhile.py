@@ -14,8 +14,9 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.people.search import search
 from facecore.jobs.promotion import switching
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, models, people, promotions
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog.models import active, models, promotions
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.people import people
 
 InUse = Callable[[], tuple[int, int]]
 LATE = "obama_partial_face.jpg"

@@ -13,9 +13,11 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.people import people
 from facecore.jobs.promotion import promotion, reembed
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import audit, corrections, promotions
-from facecore.stores.catalog import people as catalog
-from facecore.stores.catalog.summary import summarise
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import promotions
+from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.people import corrections
+from facecore.stores.catalog.people import people as catalog
 from facecore.types import Outcome
 
 InUse = Callable[[], tuple[int, int]]

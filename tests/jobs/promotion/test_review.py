@@ -19,7 +19,8 @@ from facecore.jobs.stores import Stores
 from facecore.lifecycle import evaluation
 from facecore.lifecycle.datasets import Snapshot
 from facecore.lifecycle.review import Answer
-from facecore.stores.catalog import audit, promotions
+from facecore.stores.catalog import audit
+from facecore.stores.catalog.models import promotions
 from facecore.stores.mlflow_session import mlflow_session
 
 InUse = Callable[[], tuple[int, int]]

@@ -15,7 +15,7 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.models.champions import champions
 from facecore.jobs.reports import drift as job
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import alerts, drift
+from facecore.stores.catalog.reports import alerts, drift
 
 NOW = datetime(2026, 4, 6, 3, tzinfo=UTC)
 Context = Callable[[str], RunContext]

@@ -24,7 +24,8 @@ from facecore.jobs.training import train as training
 from facecore.jobs.training.dataset import DatasetBuilder
 from facecore.lifecycle.datasets import Snapshot, SplitPlan
 from facecore.samples.history import History, hourly_history
-from facecore.stores.catalog import alerts, models
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.reports import alerts
 
 LAST = date(2026, 3, 1)
 MOMENT = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)

@@ -12,8 +12,9 @@ from facecore.errors import ChangeRefused, UsageError
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.reports import report, report_tracking
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import images, reports
-from facecore.stores.catalog.reports import ReportRow
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.reports import reports
+from facecore.stores.catalog.reports.reports import ReportRow
 from facecore.stores.mlflow_session import mlflow_session
 
 MONDAY = datetime(2026, 3, 9, 2, tzinfo=UTC)

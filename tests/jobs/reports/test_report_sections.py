@@ -13,8 +13,9 @@ from facecore.jobs.faces.crops import write_pack
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.reports import report
 from facecore.jobs.stores import Stores
-from facecore.stores.catalog import active, forecasts
-from facecore.stores.catalog.forecasts import ForecastRow
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.reports import forecasts
+from facecore.stores.catalog.reports.forecasts import ForecastRow
 from facecore.types import FaceCrops
 
 AT = datetime(2026, 5, 4, 10, 15, tzinfo=UTC)

@@ -16,7 +16,10 @@ from facecore.jobs.stores import Stores
 from facecore.samples.ground_truth import GroundTruth
 from facecore.samples.report_truth import compare_report
 from facecore.samples.stream import simulate
-from facecore.stores.catalog import active, faces, images, people
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import active
+from facecore.stores.catalog.people import people
 from facecore.types import Outcome
 
 DAY = date(2026, 3, 4)

@@ -19,7 +19,7 @@ from facecore.jobs.training import dataset
 from facecore.jobs.training.dataset import DatasetBuilder
 from facecore.lifecycle.datasets import SPLITS, SplitPlan
 from facecore.samples.sources import Portrait
-from facecore.stores.catalog import people
+from facecore.stores.catalog.people import people
 
 Context = Callable[[str], RunContext]
 # Everything is train: the gallery has two people, and each split needs two.

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecore.stores.catalog import Catalog, faces, images, models, people
+from facecore.stores.catalog import Catalog
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people import people
 from facecore.types import Contract, Embeddings, Floats
 
 

@@ -14,9 +14,13 @@ from facecore.analytics.metrics import SCORE_EDGES, face_metrics, image_metrics
 from facecore.analytics.period import Period
 from facecore.config import GateSettings
 from facecore.errors import UsageError
-from facecore.stores.catalog import Catalog, faces, images, models, people, runs
-from facecore.stores.catalog.activity import ActivityQuery, read_activity
-from facecore.stores.catalog.presence import PresenceQuery, read_presence
+from facecore.stores.catalog import Catalog, runs
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.reports.activity import ActivityQuery, read_activity
+from facecore.stores.catalog.reports.presence import PresenceQuery, read_presence
 from facecore.types import Outcome
 
 ZONE = "Europe/Berlin"

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound, UsageError
-from facecore.stores.catalog import Catalog, alerts, audit, runs
+from facecore.stores.catalog import Catalog, audit, runs
+from facecore.stores.catalog.reports import alerts
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from facecore.errors import CatalogBusy
-from facecore.stores.catalog import Catalog, backfill, shards
+from facecore.stores.catalog import Catalog
+from facecore.stores.catalog.work import backfill, shards
 
 
 def test_a_second_back_fill_is_refused_until_the_first_ended(catalog: Catalog) -> None:

@@ -17,7 +17,8 @@ from facecore.errors import (
     CredentialsRejected,
     StorageFull,
 )
-from facecore.stores.catalog import Catalog, people
+from facecore.stores.catalog import Catalog
+from facecore.stores.catalog.people import people
 
 
 def _count(catalog: Catalog) -> int:

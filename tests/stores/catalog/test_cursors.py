@@ -1,6 +1,6 @@
 """The listing cursor is kept per bucket and prefix."""
 
-from facecore.stores.catalog import cursors
+from facecore.stores.catalog.work import cursors
 
 
 def test_a_cursor_starts_empty_advances_and_starts_over(tx):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facecore.errors import UsageError
-from facecore.stores.catalog import duplicates, images
+from facecore.stores.catalog.images import duplicates, images
 
 
 def _signed(value: int) -> int:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, ContractMismatch, NotFound, ShapeError
-from facecore.stores.catalog import faces, images, shards, vector_index
+from facecore.stores.catalog.faces import faces, vector_index
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.work import shards
 from facecore.types import Embeddings
 
 

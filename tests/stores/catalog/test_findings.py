@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from facecore.stores.catalog import images, people
-from facecore.stores.catalog.findings import findings
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.pages.findings import findings
+from facecore.stores.catalog.people import people
 from facecore.types import Outcome
 
 

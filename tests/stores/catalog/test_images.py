@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.stores.catalog import images
+from facecore.stores.catalog.images import images
 from facecore.types import ImageRef, ImageStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.stores.catalog import models
+from facecore.stores.catalog.models import models
 
 ROW = models.ModelVersionRow("embed", "face-embedder", 1, "c" * 64, "a" * 64, 128)
 

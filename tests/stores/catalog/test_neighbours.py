@@ -9,17 +9,12 @@ import pytest
 
 from facecore.config import SearchSettings
 from facecore.errors import ShapeError, UsageError
-from facecore.stores.catalog import (
-    face_filter,
-    faces,
-    index_checks,
-    neighbours,
-    people,
-    vector_index,
-)
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.index_checks import IndexCheckRow, Method
-from facecore.stores.catalog.neighbours import LookUp
+from facecore.stores.catalog.faces import faces, vector_index
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.search import face_filter, index_checks, neighbours
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.index_checks import IndexCheckRow, Method
+from facecore.stores.catalog.search.neighbours import LookUp
 
 EXACT = Method(None, 0)
 BY_INDEX = Method(100, 0, behind_filter=100)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, UsageError
-from facecore.stores.catalog import faces, people
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.people import people
 from facecore.types import Match, Outcome
 
 

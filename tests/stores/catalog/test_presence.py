@@ -16,9 +16,9 @@ from facecore.analytics import presence, shared
 from facecore.analytics.period import Period
 from facecore.analytics.presence import COUNT_EDGES, DWELL_EDGES, Presence
 from facecore.stores.catalog import Catalog
-from facecore.stores.catalog.activity import ActivityQuery, read_activity
-from facecore.stores.catalog.presence import PresenceQuery, read_presence
-from facecore.stores.catalog.shared_cells import read_shared_cells
+from facecore.stores.catalog.reports.activity import ActivityQuery, read_activity
+from facecore.stores.catalog.reports.presence import PresenceQuery, read_presence
+from facecore.stores.catalog.reports.shared_cells import read_shared_cells
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 WEEK = Period.days(date(2026, 3, 2), 7)

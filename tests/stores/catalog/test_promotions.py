@@ -5,17 +5,11 @@ from __future__ import annotations
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.stores.catalog import (
-    active,
-    alias_decisions,
-    counterparts,
-    coverage,
-    faces,
-    images,
-    models,
-    people,
-    promotions,
-)
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.models import active, alias_decisions, counterparts, models, promotions
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import coverage
 from facecore.types import Outcome
 
 WAY = ("filling", "filled", "indexed", "compared", "active")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from facecore.errors import ChangeRefused
-from facecore.stores.catalog import reports
+from facecore.stores.catalog.reports import reports
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 

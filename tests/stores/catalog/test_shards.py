@@ -12,7 +12,10 @@ import time
 import pytest
 
 from facecore.errors import CatalogBusy, ChangeRefused, NotFound
-from facecore.stores.catalog import Catalog, images, people, shards
+from facecore.stores.catalog import Catalog
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import shards
 
 
 def _plan(catalog: Catalog, members=(("a", "b"), ("c",)), run: str = "run-1") -> list[int]:

@@ -2,7 +2,9 @@
 
 import json
 
-from facecore.stores.catalog import people, shards, summary
+from facecore.stores.catalog.pages import summary
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import shards
 from facecore.types import Outcome
 
 

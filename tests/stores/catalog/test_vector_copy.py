@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facecore.stores.catalog import vector_copy
+from facecore.stores.catalog.faces import vector_copy
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])

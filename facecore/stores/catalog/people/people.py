@@ -12,8 +12,9 @@ import numpy.typing as npt
 from psycopg2.extras import execute_values
 
 from facecore.errors import NotFound, UsageError
-from facecore.stores.catalog import active, counterparts, faces, models
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import active, counterparts, models
 from facecore.types import Floats, Match, Outcome
 
 LABEL_CHARACTERS = 200

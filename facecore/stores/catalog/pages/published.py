@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.reports import Report
+from facecore.stores.catalog.reports.reports import Report
 
 
 def newest(

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from psycopg2.extras import execute_values
 
 from facecore.errors import ChangeRefused, ContractMismatch, NotFound, ShapeError
-from facecore.stores.catalog import models, vector_copy, vector_index
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import vector_copy, vector_index
 from facecore.stores.catalog.json_values import as_json
+from facecore.stores.catalog.models import models
 from facecore.types import Embeddings, Floats
 
 

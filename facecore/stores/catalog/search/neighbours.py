@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from facecore.errors import ShapeError, UsageError
-from facecore.stores.catalog import estimates, models, people, vector_index
+from facecore.stores.catalog import estimates
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.index_checks import FILTER_SHARE, Method
-from facecore.stores.catalog.vector_copy import as_text
+from facecore.stores.catalog.faces import vector_index
+from facecore.stores.catalog.faces.vector_copy import as_text
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.index_checks import FILTER_SHARE, Method
 from facecore.types import Floats
 
 # What an index with an `ef_search` was measured to find is the ten nearest.

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from facecore.stores.catalog.activity import ActivityQuery
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.reports.activity import ActivityQuery
 
 
 def read_shared_cells(tx: Transaction, query: ActivityQuery) -> dict[str, pd.DataFrame]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facecore.errors import ModelsChanged
-from facecore.stores.catalog import models
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.models import models
 
 _LOCK = "models in use"
 

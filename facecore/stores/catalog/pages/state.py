@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from facecore.errors import NotFound
-from facecore.stores.catalog import estimates, models
+from facecore.stores.catalog import estimates
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.estimates import Count
+from facecore.stores.catalog.models import models
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.images import ENROLMENT
+from facecore.stores.catalog.images.images import ENROLMENT
 
 
 @dataclass(frozen=True, slots=True)

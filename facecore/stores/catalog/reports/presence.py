@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from facecore.stores.catalog.activity import ActivityQuery
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.reports.activity import ActivityQuery
 
 # A picture of a crowd would pair everybody with everybody; n people are n² pairs.
 MOST_PEOPLE_TOGETHER = 32

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from facecore.stores.catalog import shards
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models.promotions import Promotion
+from facecore.stores.catalog.work import shards
 
 SHARDS_PER_RUN = 500
 IMAGES_PER_SHARD = 20_000  # at most: a shard's images are one transaction

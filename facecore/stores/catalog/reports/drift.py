@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.images import ENROLMENT
+from facecore.stores.catalog.images.images import ENROLMENT
 from facecore.stores.catalog.json_values import as_json
 from facecore.types import Floats
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from facecore.errors import UsageError
-from facecore.stores.catalog import people
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.images import ENROLMENT
+from facecore.stores.catalog.images.images import ENROLMENT
+from facecore.stores.catalog.people import people
 
 
 @dataclass(frozen=True, slots=True)

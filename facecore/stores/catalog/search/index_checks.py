@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from facecore.config import SearchSettings
-from facecore.stores.catalog import estimates, models, vector_index
+from facecore.stores.catalog import estimates
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import vector_index
+from facecore.stores.catalog.faces.vector_copy import as_text
 from facecore.stores.catalog.json_values import as_json
-from facecore.stores.catalog.vector_copy import as_text
+from facecore.stores.catalog.models import models
 from facecore.types import Floats
 
 # Recall falls slowly as an index grows. Grown by more than this since it was measured, the

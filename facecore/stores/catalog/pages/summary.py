@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facecore.stores.catalog import images, shards
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images import images
+from facecore.stores.catalog.work import shards
 
 
 @dataclass(frozen=True, slots=True)

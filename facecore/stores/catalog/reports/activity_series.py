@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.images import ENROLMENT
+from facecore.stores.catalog.images.images import ENROLMENT
 
 _ROWS_AT_ONCE = 10_000
 

@@ -15,11 +15,13 @@ import numpy as np
 
 from facecore.config import SearchSettings
 from facecore.errors import NotFound
-from facecore.stores.catalog import faces, index_checks, models
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.face_filter import FaceFilter
-from facecore.stores.catalog.neighbours import LookUp
-from facecore.stores.catalog.people import normalised
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people.people import normalised
+from facecore.stores.catalog.search import index_checks
+from facecore.stores.catalog.search.face_filter import FaceFilter
+from facecore.stores.catalog.search.neighbours import LookUp
 from facecore.types import Floats, Outcome
 
 COUNTED_FACES = 1000

@@ -20,7 +20,7 @@ import pandas as pd
 
 from facecore.errors import UsageError
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.images import ENROLMENT
+from facecore.stores.catalog.images.images import ENROLMENT
 
 BIN_UNITS = ("hour", "day", "month")
 RUNS_NAMED = 20

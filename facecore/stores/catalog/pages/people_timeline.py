@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.people_pages import SightingEntry
+from facecore.stores.catalog.pages.people_pages import SightingEntry
 
 NEWEST_FACES = 5000
 

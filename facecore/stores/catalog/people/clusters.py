@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facecore.stores.catalog import faces
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
 from facecore.types import Floats
 
 Ints = npt.NDArray[np.int64]

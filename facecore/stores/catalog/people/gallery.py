@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from facecore.stores.catalog import faces, people
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
+from facecore.stores.catalog.people import people
 from facecore.types import Floats
 
 _ROWS_AT_ONCE = 50_000

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facecore.stores.catalog.connection import Transaction
-from facecore.stores.catalog.promotions import Promotion
+from facecore.stores.catalog.models.promotions import Promotion
 
 # Kind → whether somebody would notice. In the order in which examples are of interest.
 KINDS = {

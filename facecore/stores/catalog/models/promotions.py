@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.stores.catalog.active import Active
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json, as_text
+from facecore.stores.catalog.models.active import Active
 
 Origin = Literal["review", "alias", "command"]
 State = Literal[

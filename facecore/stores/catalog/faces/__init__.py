@@ -1,0 +1,1 @@
+"""Faces, their vectors and the index of them."""

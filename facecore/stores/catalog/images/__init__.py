@@ -1,0 +1,1 @@
+"""Images, their near-duplicates, and those that wait in quarantine."""

@@ -1,0 +1,1 @@
+"""Model versions, the pair in use, promotions and what they compare."""

@@ -1,0 +1,1 @@
+"""What pages and `facecore status` show, read at once."""

@@ -1,0 +1,1 @@
+"""People, whose each face is, and what humans decided about it."""

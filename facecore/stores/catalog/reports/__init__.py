@@ -1,0 +1,1 @@
+"""What reports, forecasts, drift checks and alerts read and write."""

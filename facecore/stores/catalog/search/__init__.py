@@ -1,0 +1,1 @@
+"""Look-ups of one vector: among which faces, and how well the index answers."""
