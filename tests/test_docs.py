@@ -138,6 +138,8 @@ def test_every_package_is_in_the_module_table() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for package in (p.parent for p in (ROOT / "facecore").glob("*/__init__.py")):
         assert f"`facecore/{package.name}`" in text, package.name
+    for package in (p.parent for p in (ROOT / "facecore/stores/catalog").glob("*/__init__.py")):
+        assert f"`facecore/stores/catalog/{package.name}`" in text, package.name
     jobs = ROOT / "facecore" / "jobs"
     for module in (path.relative_to(ROOT) for path in jobs.rglob("[a-z]*.py")):
         if module.parent.name != "on_ray":
