@@ -14,11 +14,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
+from airflow.sdk import AssetOrTimeSchedule, Param, dag, task
 
 from _shared.assets import FACES, MODELS_IN_USE, PEOPLE
 from _shared.defaults import CLUSTERING, DAG_DEFAULTS
 from _shared.lineage import run_context
+from _shared.schedules import local_time
 from facecore.config import settings
 
 _CHANGES = FACES | MODELS_IN_USE
@@ -27,7 +28,7 @@ _WEEKLY = settings().cluster.schedule
 
 @dag(
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable(_WEEKLY, timezone=settings().report.timezone),
+        timetable=local_time(_WEEKLY),
         assets=_CHANGES,
     )
     if _WEEKLY
@@ -54,7 +55,7 @@ def cluster_people() -> None:
     ) -> dict[str, int]:
         from facecore.jobs.faces import cluster
 
-        weekly = str(dag_run.run_type) == "scheduled"
+        weekly = dag_run.run_type == "scheduled"
         counts = cluster.cluster(run_context(), full=params["full"] or weekly)
         outlet_events[PEOPLE].extra = counts
         return counts

@@ -17,10 +17,11 @@ from airflow.sdk import dag, task
 
 from _shared.defaults import DAG_DEFAULTS, REPORTING
 from _shared.lineage import run_context
+from _shared.schedules import local_time
 
 
 @dag(
-    schedule="30 1 * * *",
+    schedule=local_time("30 1 * * *"),
     catchup=False,
     max_active_runs=1,
     default_args=DAG_DEFAULTS,

@@ -1,6 +1,6 @@
 """Activity report of a period, as self-contained HTML and JSON in the bucket `reports`.
 
-Runs every night for the day before; on Mondays (of the reports' timezone) also for the week
+Runs every night (of the reports' timezone) for the day before; on Mondays also for the week
 before, with a second report that may be shared: without names or faces, and no number about
 fewer than `FACECORE_REPORT__K_ANONYMITY` people. On demand for any period: fill in *Start* and
 *End* in the trigger form. Back-filling (`airflow backfill create --dag-id report_analytics …`)
@@ -22,10 +22,11 @@ from _shared.assets import REPORTS
 from _shared.defaults import DAG_DEFAULTS, REPORTING
 from _shared.lineage import run_context
 from _shared.links import ReportLink, airflow_url, with_link
+from _shared.schedules import local_time
 
 
 @dag(
-    schedule="0 2 * * *",
+    schedule=local_time("0 2 * * *"),
     catchup=False,
     max_active_runs=2,
     default_args=DAG_DEFAULTS,

@@ -20,10 +20,11 @@ from airflow.sdk import Param, dag, task
 from _shared.defaults import DAG_DEFAULTS, REPORTING
 from _shared.lineage import run_context
 from _shared.links import ReportLink, with_link
+from _shared.schedules import local_time
 
 
 @dag(
-    schedule="0 3 * * *",
+    schedule=local_time("0 3 * * *"),
     catchup=False,
     max_active_runs=1,
     default_args=DAG_DEFAULTS,

@@ -16,7 +16,13 @@ import pandas as pd
 
 from facecore.analytics.anonymity import Cell, Sum, withheld
 from facecore.analytics.period import Period, bin_name
-from facecore.analytics.presence import COMPANY_NAMES, COUNT_NAMES, DWELL_NAMES, Presence
+from facecore.analytics.presence import (
+    COMPANY_NAMES,
+    COUNT_EDGES,
+    COUNT_NAMES,
+    DWELL_NAMES,
+    Presence,
+)
 from facecore.analytics.wording import WEEKDAYS, bin_label
 from facecore.errors import UsageError
 
@@ -193,10 +199,35 @@ class _Cells:
             for place, number in enumerate(numbers):
                 count(f"{name}:{place}", number)
             self._add_up("people", [f"{name}:{place}" for place in range(len(numbers))])
+        if self.period.bin_unit == "day":
+            self._person_days(presence)
         for place, (number, people) in enumerate(
             zip(presence.dwell, presence.dwell_people, strict=True)
         ):
             self.cells[f"dwell:{place}"] = Cell(f"dwell:{place}", number, people)
+
+    def _person_days(self, presence: Presence) -> None:
+        """The people of every day and the days of every person add up to the same.
+
+        A row of "days per person" that means one number of days counts so often. That nobody came
+        on a day is no secret, and bounds how many days anybody came on.
+        """
+        by_day = [f"people:{bin_}" for bin_ in self.bins]
+        total = sum(self.cells[key].value for key in by_day)
+        open_days = sum(self.cells[key].value > 0 for key in by_day)
+        exact: list[str] = []
+        others = 0
+        most = (*(edge - 1 for edge in COUNT_EDGES[1:]), open_days)
+        for place, number in enumerate(presence.days_per_person):
+            if COUNT_EDGES[place] == min(most[place], open_days):
+                exact += [f"days:{place}"] * COUNT_EDGES[place]
+            else:
+                others += number
+        rest = total - sum(self.cells[key].value for key in exact)
+        self.cells["person-days"] = Cell("person-days", total, presence.people, shown=False)
+        self.cells["days:others"] = Cell("days:others", rest, others, shown=False)
+        self._add_up("person-days", by_day)
+        self._add_up("person-days", [*exact, "days:others"])
 
     def _add_up(self, total: str, parts: Sequence[str]) -> None:
         for key in (total, *parts):

@@ -20,6 +20,9 @@ _FOREIGN = (
 )
 
 
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
 @dataclass(frozen=True)
 class Program:
     """One process.
@@ -47,8 +50,14 @@ class Program:
 
 
 def inherited_environment() -> dict[str, str]:
-    """The caller's environment without what configures one of the parts."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    """The caller's environment without what configures one of the parts.
+
+    The parts talk to each other directly, also where a proxy leads out of this machine.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    named = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
+    direct = ",".join(filter(None, [named, *_LOOPBACK]))
+    return kept | {"no_proxy": direct, "NO_PROXY": direct}
 
 
 def write_program(layout: Layout, program: Program) -> None:

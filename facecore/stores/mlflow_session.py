@@ -29,6 +29,7 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+_LOOPBACK = ("127.0.0.1", "localhost")
 _LOCK = threading.RLock()
 
 
@@ -46,6 +47,9 @@ def mlflow_session(settings: MlflowSettings, *, missing: str = "") -> Iterator[A
     """
     uri, username, password = _address(settings)
     environment = dict(_ENVIRONMENT)
+    if urlsplit(uri).hostname in _LOOPBACK:  # no proxy leads to this machine
+        named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        environment["no_proxy"] = ",".join(filter(None, [named, *_LOOPBACK]))
     if username:
         environment["MLFLOW_TRACKING_USERNAME"] = username
         environment["MLFLOW_TRACKING_PASSWORD"] = password

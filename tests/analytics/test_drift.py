@@ -57,6 +57,32 @@ def test_values_where_there_were_none_are_drift() -> None:
     assert found.value > 5
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [([50, 950], [950, 50]), ([0, 1000], [1000, 0]), ([0, 500, 500], [500, 0, 500]),
+     ([30, 30, 940], [470, 470, 60])],
+)  # fmt: skip
+def test_a_change_is_seen_from_either_end(old: list[int], new: list[int]) -> None:
+    """A camera that found one face on nearly every picture, and then none."""
+    for turned in (False, True):
+        found = two_samples.stability(*((one[::-1] if turned else one) for one in (old, new)))
+        assert found is not None
+        assert found.value > 1
+        assert found.p_value < 1e-6
+
+
+def test_a_value_that_nearly_all_have_is_not_drift_by_chance() -> None:
+    rng = np.random.default_rng(3)
+    found = [
+        two_samples.stability(
+            rng.multinomial(400, [0.01, 0.97, 0.02]).tolist(),
+            rng.multinomial(300, [0.01, 0.97, 0.02]).tolist(),
+        )
+        for _ in range(300)
+    ]
+    assert not [one for one in found if one and one.value > LIMITS.psi and one.p_value < 1e-3]
+
+
 def rows(seed: int, count: int, shift: float = 0.0) -> tuple[np.ndarray, list[str]]:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(count, 4)).astype(np.float32)

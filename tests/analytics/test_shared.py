@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from datetime import date, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import linprog
 
 from facecore.analytics import presence, shared, shared_report
 from facecore.analytics.period import Period
@@ -25,7 +27,7 @@ def present(frames) -> Presence:
     for name in ("newcomers", "quarantine_trend", "image_trend", "face_trend", "score_trend"):
         frames[name] = frames[name].iloc[:0]
     frames["newcomers"] = pd.DataFrame(
-        [(first, 2, 13), (first + timedelta(days=1), 0, 14)],
+        [(first, 2, 13), (first + timedelta(days=1), 0, 15)],
         columns=["bin", "newcomers", "returning"],
     )
     for name, column in (
@@ -105,6 +107,51 @@ def test_the_page_says_what_is_withheld_and_names_nobody(
     numbers = json.loads(rendered.json)
     assert numbers["schema"] == shared.SCHEMA
     assert numbers["newcomers"] is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_days_of_people_do_not_follow_from_the_people_of_days(frames, hostile, seed) -> None:
+    """A place that is open on two days or three: who came on how many days would follow."""
+    rng = np.random.default_rng(seed)
+    came = np.zeros((40, 7), bool)
+    came[:, 5:] = rng.random((40, 2)) < 0.5
+    came[:, 2] = (rng.random(40) < 0.2) & bool(seed % 2)
+    came = came[came.any(1)]
+    days = np.bincount(came.sum(1), minlength=4)
+    at = [(datetime(2026, 3, 2) + timedelta(days=d), 0, int(came[:, d].sum())) for d in range(7)]
+    for name in ("quarantine_trend", "image_trend", "face_trend", "score_trend"):
+        frames[name] = frames[name].iloc[:0]
+    frames["newcomers"] = pd.DataFrame(
+        [row for row in at if row[2]], columns=["bin", "newcomers", "returning"]
+    )
+    for name in ("visits_per_person", "days_per_person", "companions"):
+        frames[name] = pd.DataFrame(
+            [(n, int(days[n])) for n in (1, 2, 3) if days[n]], columns=["bucket", "people"]
+        )
+    totals = {"people": len(came), "newcomers": 0, "visits": 60, "seen_once": 10, "crowded": 0}
+    frames["presence"] = pd.DataFrame([totals])
+    report = shared.summarise(
+        cells(SMALL, hostile[0]), presence.summarise(frames, WEEK, 1800),
+        period=WEEK, quarantined=0, k=9, code_version="0.1.0",
+    )  # fmt: skip
+    tables = {table.key: table.rows for table in report.tables}
+    shown = [values[0] for _, values in tables["days"]]
+    people = [values[0] for _, values in tables["newcomers"]]
+    assert all(value is None or value == 0 or value >= 9 for value in shown)
+    if None in shown:  # otherwise there is nothing to work out
+        # unknown: people on one, two, three days, and people of the days that are withheld
+        hidden = [place for place, value in enumerate(people) if value is None]
+        rows = [[1, 1, 1, *(0 for _ in hidden)], [1, 2, 3, *(-1 for _ in hidden)]]
+        right = [report.people, sum(value or 0 for value in people)]
+        if report.people is None:
+            rows, right = rows[1:], right[1:]
+        limits = [(0, None) if v is None else (v, v) for v in shown[:3]] + [(0, None)] * len(hidden)
+        for place in (p for p in range(3) if shown[p] is None and 0 < days[p + 1] < 9):
+            aim = np.zeros(len(limits))
+            aim[place] = 1
+            low = linprog(aim, A_eq=rows, b_eq=right, bounds=limits)
+            high = linprog(-aim, A_eq=rows, b_eq=right, bounds=limits)
+            assert high.status == 3 or -high.fun - low.fun > 0.5, f"{place + 1} days: {low.fun}"
 
 
 def test_less_than_a_week_is_not_shared(present: Presence, hostile) -> None:

@@ -51,16 +51,21 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """File name → what Airflow reads from it, each in a process of its own."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of processes that read DAG files."""
     home = tmp_path_factory.mktemp("airflow")
-    environment = {
+    return {
         **os.environ,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "PYTHONPATH": f"{ROOT / 'dags'}:{ROOT / 'plugins'}",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}:{ROOT / 'plugins'}",
     }
+
+
+@pytest.fixture(scope="module")
+def described(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """File name → what Airflow reads from it, each in a process of its own."""
     found = {}
     for path in FILES:
         done = subprocess.run(
@@ -74,6 +79,57 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
         assert done.returncode == 0, done.stderr[-3000:]
         found[path.name] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+_WEEKLY = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.api.datamodels._generated import DagRun
+from facecore.jobs.faces import cluster
+import _shared.lineage
+asked = []
+cluster.cluster = lambda context, *, full: asked.append(full) or {}
+bag = DagBag("dags/cluster_people.py")
+function = bag.dags["cluster_people"].get_task("cluster").python_callable
+function.__globals__["run_context"] = lambda: None
+class Events(dict):
+    def __missing__(self, key): return type("Event", (), {})()
+for kind in ("scheduled", "asset_triggered", "manual"):
+    run = DagRun.model_construct(run_type=DagRun.model_fields["run_type"].annotation(kind))
+    for full in (False, True):
+        function({"full": full}, run, Events())
+print(json.dumps(asked))
+"""
+
+
+def test_the_weekly_run_of_the_clustering_is_a_full_pass(environment: dict[str, str]) -> None:
+    """With the run as a task sees it: the SDK's model, whose types are another kind of enum."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WEEKLY], cwd=ROOT, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, True, False, True, False, True]
+
+
+_CLOCKS = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("dags")
+names = ("forecast_activity", "report_analytics", "watch_drift", "cluster_people")
+def zone(timetable):
+    return str(getattr(timetable, "timetable", timetable).timezone)
+print(json.dumps({name: zone(bag.dags[name].timetable) for name in names}))
+"""
+
+
+def test_what_looks_at_days_runs_by_their_timezone(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOCKS], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**environment, "FACECORE_REPORT__TIMEZONE": "Pacific/Auckland"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(json.loads(done.stdout.splitlines()[-1]).values()) == {"Pacific/Auckland"}
 
 
 def names() -> list[str]:

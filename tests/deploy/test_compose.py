@@ -48,6 +48,17 @@ def environments(services) -> dict[str, dict[str, str]]:
     return {name: service.get("environment", {}) for name, service in services.items()}
 
 
+def test_who_reads_dag_files_knows_what_they_read(environments):
+    read = {
+        f"FACECORE_{section}__{field}".upper()
+        for path in (ROOT / "dags").rglob("*.py")
+        for section, field in re.findall(r"settings\(\)\.(\w+)\.(\w+)", path.read_text())
+    }
+    assert read
+    for service in ("dag-processor", "worker", "gpu-worker"):
+        assert read <= set(environments[f"airflow-{service}"]), service
+
+
 def env_setting_names(model: type[BaseModel], prefix: str) -> set[str]:
     names: set[str] = set()
     for field, info in model.model_fields.items():

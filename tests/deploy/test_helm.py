@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,46 @@ def test_the_chart_runs_the_locked_airflow(values):
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     assert f"groupadd --gid {values['gid']}" in dockerfile
     assert f"useradd --uid {values['uid']}" in dockerfile
+
+
+def test_the_image_has_what_the_chart_calls_by_name(values, tmp_path):
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    (entrypoint,) = re.findall(r"printf '(.+)' > /entrypoint && chmod 755", dockerfile)
+    program = tmp_path / "entrypoint"
+    program.write_text(entrypoint.replace("\\n", "\n"))
+    program.chmod(0o755)
+    said = subprocess.run([program, "echo", "a  b"], capture_output=True, text=True, check=True)
+    assert said.stdout == "a  b\n"
+    assert "ln -s /opt/facecore/deploy/clean_logs.sh /clean-logs" in dockerfile
+    groomers = {part: values[part]["logGroomerSidecar"]["enabled"]
+                for part in ("scheduler", "dagProcessor", "triggerer")}  # fmt: skip
+    assert groomers == {"scheduler": True, "dagProcessor": False, "triggerer": False}
+
+
+def test_the_log_groomer_removes_old_logs_only(tmp_path):
+    logs = tmp_path / "logs"
+    old, new, empty, fresh = (logs / name for name in ("a/1.log", "b/2.log", "c", "d"))
+    for folder in (old.parent, new.parent, empty, fresh):
+        folder.mkdir(parents=True)
+    for path in (old, new, logs / "a" / "kept.json"):
+        path.write_text("x")
+    for path, days in ((old, 17), (logs / "a" / "kept.json", 17), (new, 14), (empty, 1)):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    groomer = subprocess.Popen(
+        ["bash", ROOT / "deploy" / "clean_logs.sh"], env={**os.environ, "AIRFLOW_HOME": tmp_path}
+    )
+    try:
+        for _ in range(200):
+            if not old.exists() and not empty.exists():
+                break
+            time.sleep(0.05)
+        assert {p.relative_to(logs).as_posix() for p in logs.rglob("*")} == {
+            "a", "a/kept.json", "b", "b/2.log", "d",
+        }  # fmt: skip
+        assert groomer.poll() is None
+    finally:
+        groomer.terminate()
+    groomer.wait(10)
 
 
 def test_every_queue_has_a_worker(values, tasks):

@@ -28,6 +28,16 @@ def test_variables_that_would_redirect_a_part_are_not_inherited(
     assert "PATH" in inherited
 
 
+def test_the_parts_reach_each_other_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    inherited = inherited_environment()
+    assert inherited["HTTP_PROXY"] == "http://proxy.invalid:3128"
+    for name in ("no_proxy", "NO_PROXY"):
+        assert inherited[name] == "intranet.example,127.0.0.1,localhost"
+
+
 def test_secrets_are_in_the_private_file_not_in_the_configuration(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "50% of a home")
     layout.home.mkdir()

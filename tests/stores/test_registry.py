@@ -94,6 +94,15 @@ def test_a_registered_version_comes_back_whole(registry, package, mlflow_server)
     assert run.info.status == "FINISHED"
 
 
+def test_a_registry_on_this_machine_is_reached_past_a_proxy(registry, package, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert registry.register(package).version
+    assert "no_proxy" not in os.environ
+
+
 def test_registering_again_adds_nothing_and_new_files_add_a_version(registry, package):
     made = package()
     first = registry.register(made, alias="champion")

@@ -9,6 +9,8 @@ nearest ones first, which is average-linkage clustering on top of the communitie
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +41,10 @@ def communities(count: int, pairs: Neighbours, evidence: Evidence) -> Ints:
     strong = pairs.above(evidence.edge)
     if not len(strong):
         return np.arange(count, dtype=np.int64)
-    networkit.setNumberOfThreads(1)  # with more, what comes out depends on which is faster
-    found = networkit.community.PLP(graph_of(count, strong, evidence), 0, _SWEEPS).run()
-    return _numbered(np.asarray(found.getPartition().getVector(), np.int64))
+    graph = graph_of(count, strong, evidence)
+    with _one_thread():  # with more, what comes out depends on which is faster
+        found = networkit.community.PLP(graph, 0, _SWEEPS).run().getPartition()
+    return _numbered(np.asarray(found.getVector(), np.int64))
 
 
 def graph_of(count: int, pairs: Neighbours, evidence: Evidence) -> networkit.Graph:
@@ -55,6 +58,21 @@ def graph_of(count: int, pairs: Neighbours, evidence: Evidence) -> networkit.Gra
     return networkit.GraphFromCoo(
         (once.data, (once.row, once.col)), n=count, weighted=True, directed=False
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """NetworKit's number of threads is OpenMP's, which torch's may be, too."""
+    import networkit
+    import torch
+
+    before, of_torch = networkit.getMaxNumberOfThreads(), torch.get_num_threads()
+    networkit.setNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        networkit.setNumberOfThreads(before)
+        torch.set_num_threads(of_torch)
 
 
 def join_fragments(vectors: npt.NDArray[Any], labels: Ints, evidence: Evidence) -> Ints:

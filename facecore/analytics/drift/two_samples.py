@@ -52,8 +52,9 @@ class Shift:
 def stability(reference: Sequence[int], period: Sequence[int]) -> Stability | None:
     """Population stability index of two histograms over the same bins.
 
-    Neighbouring bins are joined until each holds a tenth of the reference. Half a count is added
-    to each bin, so that an empty one is no infinity. Without a change, the index times the
+    Neighbouring bins are joined until each holds a tenth of the reference; one that holds so much
+    by itself stays apart from those before it. Half a count is added to each bin, so that an
+    empty one is no infinity. Without a change, the index times the
     harmonic sample size is χ² with bins - 1 degrees of freedom (Yurdakul & Naranjo 2020).
 
     Returns:
@@ -77,9 +78,13 @@ def _joined(
     old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     least = old.sum() / _BINS
-    ends = []
+    ends: list[int] = []
     held = 0.0
     for place, count in enumerate(old):
+        start = ends[-1] if ends else 0
+        if count >= least and (held > 0 or new[start:place].sum() > 0):
+            ends.append(place)
+            held = 0.0
         held += count
         if held >= least:
             ends.append(place + 1)

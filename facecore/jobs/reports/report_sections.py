@@ -121,7 +121,6 @@ def unusual(stores: Stores, period: Period) -> Sequence[Section]:
     if not found.scored:
         return ()
     crops = _crops(stores, found)
-    far = sum(n for _, _, n in found.per_source)
     chart = Chart(
         "unusual-per-source",
         "Unusual faces per source",
@@ -143,10 +142,10 @@ def unusual(stores: Stores, period: Period) -> Sequence[Section]:
         for one in found.farthest
         if one.face_id in crops
     ]  # fmt: skip
-    said = f"{far:,} of {count(found.scored, 'scored face')} are unusual."
+    said = f"{found.unusual:,} of {count(found.scored, 'scored face')} are unusual."
     return (
         Section("unusual", "Unusual faces", "", (chart,), (said,), (), pictures,
-                {"scored": found.scored, "unusual": far}),
+                {"scored": found.scored, "unusual": found.unusual}),
     )  # fmt: skip
 
 

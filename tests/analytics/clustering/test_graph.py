@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 
 from facecore.analytics.clustering.communities import communities, join_fragments
 from facecore.analytics.clustering.evidence import Evidence
@@ -49,6 +50,17 @@ def test_votes_weigh_what_their_own_links_say(made, similar, expected):
         pairs = Neighbours(*ends, np.array(list(both.values()), np.float32))
         found = communities(5, pairs, made.evidence)[list(order)]
         assert made.same_groups(found, np.array(expected)), order
+
+
+def test_other_work_keeps_its_threads(made):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        vectors, owner = made.people([3] * 10)
+        communities(len(owner), nearest_others(vectors, 0.4, 20), made.evidence)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("strangers", [1, 20, 5000])

@@ -43,9 +43,10 @@ class UnusualFace:
 
 @dataclass(frozen=True, slots=True)
 class UnusualFaces:
-    """How many faces were scored, how many are unusual per source, and the farthest of them."""
+    """How many faces were scored and are unusual, per source (not of all), and the farthest."""
 
     scored: int
+    unusual: int
     per_source: tuple[tuple[str, int, int], ...]
     farthest: tuple[UnusualFace, ...]
 
@@ -98,12 +99,15 @@ def unusual_faces(
     }  # fmt: skip
     with tx.cursor() as cursor:
         cursor.execute(
-            f"SELECT f.source, count(*), count(*) FILTER (WHERE a.rank >= %(rank)s) "
+            f"SELECT f.source, count(*), count(*) FILTER (WHERE a.rank >= %(rank)s), "
+            f"sum(count(*)) OVER (), sum(count(*) FILTER (WHERE a.rank >= %(rank)s)) OVER () "
             f"FROM ({_FACES}) AS f JOIN active_face_anomaly AS a ON a.face_id = f.id "
             "GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 20",
             values,
         )
-        per_source = tuple((source, int(n), int(far)) for source, n, far in cursor)
+        rows = cursor.fetchall()
+        per_source = tuple((source, int(n), int(far)) for source, n, far, *_ in rows)
+        scored, unusual = (int(total) for total in rows[0][3:]) if rows else (0, 0)
         cursor.execute(
             f"SELECT f.id, f.source, a.rank, f.crop_key, f.crop_index FROM ({_FACES}) AS f "
             "JOIN active_face_anomaly AS a ON a.face_id = f.id WHERE a.rank >= %(rank)s "
@@ -111,4 +115,4 @@ def unusual_faces(
             values,
         )
         farthest = tuple(UnusualFace(*row) for row in cursor)
-    return UnusualFaces(sum(n for _, n, _ in per_source), per_source, farthest)
+    return UnusualFaces(scored, unusual, per_source, farthest)
