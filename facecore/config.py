@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from facecore.errors import ConfigError
 
@@ -24,7 +24,7 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 def _known_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones
         raise ValueError(f"{name!r} is not a time zone like Europe/Berlin") from None
     return name
 
@@ -325,3 +325,8 @@ def settings() -> Settings:
             for e in error.errors()
         )
         raise ConfigError(f"invalid settings: {faults}.") from None
+    except SettingsError as error:  # the message names the field, and shows no value
+        raise ConfigError(
+            f"invalid settings: {error}.",
+            remedy="Lists and groups are JSON, such as FACECORE_EXTRACT__DETECT_SIDES_PX='[320]'.",
+        ) from None

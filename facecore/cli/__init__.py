@@ -26,7 +26,7 @@ from facecore.cli import (
     watch,
     work,
 )
-from facecore.cli.output import words
+from facecore.cli.output import styled, words
 from facecore.errors import FacecoreError
 
 app = typer.Typer(
@@ -81,9 +81,9 @@ def main() -> None:
     try:
         app()
     except FacecoreError as error:
-        words.print(f"[bold red]facecore:[/] {error.message}", markup=True, soft_wrap=True)
+        words.print(styled(("facecore:", "bold red"), f" {error.message}"), soft_wrap=True)
         if error.remedy:
-            words.print(error.remedy, markup=False, soft_wrap=True)
+            words.print(error.remedy, soft_wrap=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         words.print("stopped")

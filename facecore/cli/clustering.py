@@ -14,7 +14,8 @@ from facecore.jobs.lineage import command_context
 
 app = typer.Typer(no_args_is_help=True, help="People: look at them, name and correct them.")
 
-PersonId = Annotated[int, typer.Argument(min=1, help="The person's id.")]
+MOST = 2**63 - 1  # of PostgreSQL's ids
+PersonId = Annotated[int, typer.Argument(min=1, max=MOST, help="The person's id.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept with the decision.")]
 
 
@@ -136,8 +137,8 @@ def name(
 
 @app.command()
 def merge(
-    keep: Annotated[int, typer.Argument(min=1, help="Whose id stays.")],
-    others: Annotated[list[int], typer.Argument(help="Who else this is.")],
+    keep: Annotated[int, typer.Argument(min=1, max=MOST, help="Whose id stays.")],
+    others: Annotated[list[int], typer.Argument(min=1, max=MOST, help="Who else this is.")],
     reason: Reason,
     json: Json = False,
 ) -> None:
@@ -152,7 +153,9 @@ def merge(
 @app.command()
 def split(
     person_id: PersonId,
-    faces: Annotated[list[int], typer.Argument(help="Faces that are somebody else.")],
+    faces: Annotated[
+        list[int], typer.Argument(min=1, max=MOST, help="Faces that are somebody else.")
+    ],
     reason: Reason,
     json: Json = False,
 ) -> None:
@@ -165,7 +168,7 @@ def split(
 
 @app.command("not")
 def not_person(
-    face_id: Annotated[int, typer.Argument(min=1, help="The face.")],
+    face_id: Annotated[int, typer.Argument(min=1, max=MOST, help="The face.")],
     person_id: PersonId,
     reason: Reason,
     json: Json = False,
@@ -179,7 +182,7 @@ def not_person(
 
 @app.command()
 def undo(
-    decision_id: Annotated[int, typer.Argument(min=1, help="The decision's number.")],
+    decision_id: Annotated[int, typer.Argument(min=1, max=MOST, help="The decision's number.")],
     reason: Reason,
     json: Json = False,
 ) -> None:

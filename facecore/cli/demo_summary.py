@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from facecore.cli.endpoints import endpoint_table
-from facecore.cli.output import print_answer
+from facecore.cli.output import print_answer, styled
 from facecore.jobs.demo.demo import DemoOutcome
 from facecore.local.status import Endpoint
 
@@ -14,24 +14,26 @@ _MOST_NOTES = 12
 
 def show(outcome: DemoOutcome, endpoints: dict[str, Endpoint]) -> None:
     """Print the summary."""
-    print_answer("", f"[bold]facecore demo: {outcome.name}[/]", "")
+    print_answer("", styled((f"facecore demo: {outcome.name}", "bold")), "")
     print_answer(_comparison(outcome), "")
     for note in [*outcome.notes[:_MOST_NOTES], *outcome.refused[:_MOST_NOTES]]:
         print_answer(f"  · {note}")
     print_answer("", _numbers(outcome), "", _analyses(outcome), "")
     admin = endpoints["airflow-admin"]
-    print_answer("[bold]Where to look[/]", endpoint_table(endpoints), "")
+    print_answer(styled(("Where to look", "bold")), endpoint_table(endpoints), "")
     print_answer(
-        f"[bold]Open first[/]  {outcome.first_page}\n"
+        styled(("Open first", "bold"), f"  {outcome.first_page}"),
         f"            log in as {admin.username} / {admin.password.get_secret_value()}: pipeline, "
         "people, quarantine, reports, models",
-        f"[bold]The report[/]  {outcome.report_url}",
+        styled(("The report", "bold"), f"  {outcome.report_url}"),
         "",
     )
     total = sum(outcome.seconds.values())
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in outcome.seconds.items())
-    print_answer(f"[dim]{total:.0f} s: {steps}[/]")
-    print_answer("[dim]The platform is running: `make status`, `make down`, `make clean`.[/]")
+    print_answer(
+        styled((f"{total:.0f} s: {steps}", "dim")),
+        styled(("The platform is running: `make status`, `make down`, `make clean`.", "dim")),
+    )
 
 
 def _comparison(outcome: DemoOutcome) -> Table:
@@ -48,7 +50,7 @@ def _comparison(outcome: DemoOutcome) -> Table:
         if not expected:
             table.add_row(row["name"], _number(row["found"]))
             continue
-        verdict = "[green]ok[/]" if row["ok"] else "[red]no[/]"
+        verdict = styled(("ok", "green") if row["ok"] else ("no", "red"))
         table.add_row(
             row["name"], _number(row["expected"]), _number(row["found"]), row["tolerance"], verdict
         )

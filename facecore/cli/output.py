@@ -1,4 +1,8 @@
-"""How commands speak: words and progress on stderr, one JSON document on stdout."""
+"""How commands speak: words and progress on stderr, one JSON document on stdout.
+
+Names, reasons and paths are other people's text: a bracket in them is a bracket, never markup,
+and a control character never reaches the terminal. What is to stand out is a `Text`.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,26 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 # Piped into a file, lines are not cut to the width of a terminal nobody has.
 _PIPED_COLUMNS = 160
+# All but tab and line feed.
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")
+
+
+class _Plain(Console):
+    """A console that takes text as it is."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(text.translate(_CONTROLS), **options)
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
-    return (
-        console
-        if console.is_terminal
-        else Console(stderr=stderr, highlight=False, width=_PIPED_COLUMNS)
-    )
+    console = _Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return _Plain(stderr=stderr, highlight=False, markup=False, emoji=False, width=_PIPED_COLUMNS)
 
 
 words = _console(stderr=True)
@@ -39,12 +51,21 @@ def print_json(document: Any) -> None:
 def print_answer(*lines: Any) -> None:
     """Write a command's answer, for people, to stdout."""
     for line in lines:
-        _answers.print(line, soft_wrap=isinstance(line, str))
+        _answers.print(line, soft_wrap=isinstance(line, str | Text))
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """One line of text and of (text, style)."""
+    plain = [part if isinstance(part, str) else part[0] for part in parts]
+    styles = ["" if isinstance(part, str) else part[1] for part in parts]
+    return Text.assemble(
+        *((text.translate(_CONTROLS), style) for text, style in zip(plain, styles, strict=True))
+    )
 
 
 def print_counts(title: str, counts: Mapping[str, Any]) -> None:
     """Write names and numbers as a two-column table."""
-    _answers.print(f"[italic]{title}[/]", soft_wrap=True)
+    print_answer(styled((title, "italic")))
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(justify="right")

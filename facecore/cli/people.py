@@ -51,7 +51,7 @@ def enroll(
             | {"refused": len(refused)},
         )
         for result in refused:
-            words.print(f"{result.path}: {result.detail}", markup=False, soft_wrap=True)
+            words.print(f"{result.path}: {result.detail}", soft_wrap=True)
     if refused:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from facecore.cli.endpoints import endpoint_table
-from facecore.cli.output import print_answer, print_counts, print_json, words
+from facecore.cli.output import print_answer, print_counts, print_json, styled, words
 from facecore.config import home_dir
 from facecore.errors import UsageError
 from facecore.local.status import PlatformStatus
@@ -111,7 +111,7 @@ def demo(
 
 def say(part: str, message: str) -> None:
     """Report progress in one line."""
-    words.print(f"[dim]{part:>9}[/]  {message}", soft_wrap=True)
+    words.print(styled((f"{part:>9}", "dim"), f"  {message}"), soft_wrap=True)
 
 
 def _parts_table(found: PlatformStatus) -> Table:
@@ -119,7 +119,7 @@ def _parts_table(found: PlatformStatus) -> Table:
     for column in ("part", "state", "version", "port", "memory", "up", "detail"):
         table.add_column(column, justify="right" if column in ("port", "memory", "up") else "left")
     for part in found.parts:
-        state = f"[green]{part.state}[/]" if part.healthy else f"[red]{part.state}[/]"
+        state = styled((part.state, "green" if part.healthy else "red"))
         table.add_row(
             part.name,
             state,

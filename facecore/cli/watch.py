@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facecore.cli.output import print_answer, print_json
+from facecore.cli.output import print_answer, print_json, styled
 from facecore.cli.platform import Json
 from facecore.jobs.lineage import command_context
 
@@ -62,8 +62,11 @@ def list_alerts(
     for alert in found:
         state = "" if alert.is_open else f", acknowledged by {alert.acknowledged_by}"
         print_answer(
-            f"[bold]{alert.id}[/] {alert.severity} {alert.kind} {alert.subject} "
-            f"(since {alert.raised_at:%Y-%m-%d %H:%M}, seen {alert.times:,} times{state})"
+            styled(
+                (str(alert.id), "bold"),
+                f" {alert.severity} {alert.kind} {alert.subject} "
+                f"(since {alert.raised_at:%Y-%m-%d %H:%M}, seen {alert.times:,} times{state})",
+            )
         )
         for sentence in alert.evidence.get("in_words", [])[:5]:
             print_answer(f"   {sentence}")

@@ -1,16 +1,21 @@
-"""What a form sent: read within limits, in memory, and only from our own pages."""
+"""What came with a request: ids within limits; forms in memory, and only from our own pages."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Annotated
 
 import anyio
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Path, Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from facecore_plugin import csrf
 from facecore_plugin.access import Corrects, Sees, Visitor
+
+MOST = 2**63 - 1  # of PostgreSQL's ids
+Id = Annotated[int, Path(ge=1, le=MOST)]
+After = Annotated[int | None, Query(ge=1, le=MOST)]
 
 _FIELDS_BYTES = 256 * 1024
 _SECONDS = 60

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from facecore.jobs.platform import overview as jobs
 from facecore_plugin.access import Corrects, Sees, Visitor
-from facecore_plugin.forms import Form, form_of
+from facecore_plugin.forms import Form, Id, form_of
 from facecore_plugin.pages import back_to, render
 from facecore_plugin.work import in_thread
 
@@ -27,7 +27,7 @@ async def overview_page(
 
 @router.post("/overview/alerts/{alert_id}")
 async def acknowledge(
-    request: Request, alert_id: int, form: Annotated[Form, Depends(form_of(Corrects("overview")))]
+    request: Request, alert_id: Id, form: Annotated[Form, Depends(form_of(Corrects("overview")))]
 ) -> Response:
     """Say that somebody has dealt with an alert."""
     reason = form.text("reason")

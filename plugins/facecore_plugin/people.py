@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from facecore.errors import NotFound, ObjectMissing
@@ -14,7 +14,7 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.people import people_view as jobs
 from facecore_plugin import forms
 from facecore_plugin.access import Sees, Visitor
-from facecore_plugin.forms import Form, form_of
+from facecore_plugin.forms import After, Form, Id, form_of
 from facecore_plugin.pages import FILE_HEADERS, render
 from facecore_plugin.static import no_picture
 from facecore_plugin.work import Desk, in_thread
@@ -34,7 +34,7 @@ async def people_page(
     request: Request,
     _: Reader,
     show: Literal["all", "named", "unnamed"] = "all",
-    after: Annotated[int | None, Query(ge=1)] = None,
+    after: After = None,
 ) -> Response:
     """Everybody, in the order of their names."""
     named = {"all": None, "named": True, "unnamed": False}[show]
@@ -79,7 +79,7 @@ async def by_face(request: Request, who: Reader) -> Response:
 
 
 @router.get("/faces/{face_id}.jpg")
-async def face(face_id: int, _: Reader) -> Response:
+async def face(face_id: Id, _: Reader) -> Response:
     """The crop of a face; a drawing in its place where it is gone."""
     try:
         data = await in_thread(thumbnails.face, face_id)

@@ -12,7 +12,7 @@ from facecore.jobs.people import people as jobs
 from facecore.jobs.people import people_view
 from facecore.types import Outcome
 from facecore_plugin.access import Corrects, Sees, Visitor
-from facecore_plugin.forms import Form, form_of
+from facecore_plugin.forms import MOST, Form, Id, form_of
 from facecore_plugin.pages import back_to, render
 from facecore_plugin.work import in_thread
 
@@ -24,10 +24,10 @@ Editor = Annotated[Form, Depends(form_of(Corrects("people")))]
 @router.get("/people/{person_id}", response_class=HTMLResponse)
 async def person_page(
     request: Request,
-    person_id: int,
+    person_id: Id,
     _: Annotated[Visitor, Depends(Sees("people"))],
     show: Literal["all", "accept", "review"] = "all",
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST)] = 0,
 ) -> Response:
     """Who they are, as of now."""
     outcome = None if show == "all" else Outcome(show)
@@ -39,7 +39,7 @@ async def person_page(
 
 
 @router.post("/people/{person_id}/name")
-async def name(request: Request, person_id: int, form: Editor) -> Response:
+async def name(request: Request, person_id: Id, form: Editor) -> Response:
     """Name or rename; where the name is somebody else's, offer to merge."""
     try:
         await in_thread(
@@ -58,7 +58,7 @@ async def name(request: Request, person_id: int, form: Editor) -> Response:
 
 
 @router.post("/people/{person_id}/merge")
-async def merge(request: Request, person_id: int, form: Editor) -> Response:
+async def merge(request: Request, person_id: Id, form: Editor) -> Response:
     """Say that somebody else is this person, who keeps their name."""
     await in_thread(
         jobs.merge_people,
@@ -71,7 +71,7 @@ async def merge(request: Request, person_id: int, form: Editor) -> Response:
 
 
 @router.post("/people/{person_id}/split")
-async def split(request: Request, person_id: int, form: Editor) -> Response:
+async def split(request: Request, person_id: Id, form: Editor) -> Response:
     """Say that the selected faces are somebody else, one person; shows them."""
     created = await in_thread(
         jobs.split_person,
@@ -84,7 +84,7 @@ async def split(request: Request, person_id: int, form: Editor) -> Response:
 
 
 @router.post("/people/{person_id}/not")
-async def not_this_person(request: Request, person_id: int, form: Editor) -> Response:
+async def not_this_person(request: Request, person_id: Id, form: Editor) -> Response:
     """Say that a face is not this person."""
     await in_thread(
         jobs.not_this_person,
@@ -97,7 +97,7 @@ async def not_this_person(request: Request, person_id: int, form: Editor) -> Res
 
 
 @router.post("/people/{person_id}/undo")
-async def undo(request: Request, person_id: int, form: Editor) -> Response:
+async def undo(request: Request, person_id: Id, form: Editor) -> Response:
     """Take a decision about this person back."""
     decision = form.number("decision")
     await in_thread(jobs.undo, decision, actor=form.who.name, reason=form.text("reason"))

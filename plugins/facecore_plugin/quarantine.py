@@ -12,7 +12,7 @@ from facecore.jobs.images import quarantine_review as jobs
 from facecore.stages.reasons import describe
 from facecore_plugin.access import Corrects, Sees, Visitor
 from facecore_plugin.asset_events import ACCEPTED_IMAGES, announce
-from facecore_plugin.forms import Form, form_of
+from facecore_plugin.forms import After, Form, Id, form_of
 from facecore_plugin.pages import FILE_HEADERS, back_to, render
 from facecore_plugin.static import no_picture
 from facecore_plugin.work import Desk, in_thread
@@ -31,8 +31,8 @@ _PREVIEWS = Desk("The preview", at_once=2, waiting=60)
 async def quarantine_page(
     request: Request,
     _: Reader,
-    code: Annotated[str | None, Query(max_length=60)] = None,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    code: Annotated[str | None, Query(max_length=60, pattern=r"^[\w-]*$")] = None,
+    before: After = None,
 ) -> Response:
     """Quarantined images, newest first, of one reason or of all."""
     found = await in_thread(jobs.listing, code=code, before=before)
@@ -43,7 +43,7 @@ async def quarantine_page(
 
 
 @router.get("/quarantine/{image_id}.jpg")
-async def preview(image_id: int, _: Reader) -> Response:
+async def preview(image_id: Id, _: Reader) -> Response:
     """A quarantined picture, small; a drawing in its place where it cannot be decoded."""
     async with _PREVIEWS.place():
         try:

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from facecore.jobs.reports import published
 from facecore_plugin.access import Sees, Visitor
+from facecore_plugin.forms import After
 from facecore_plugin.pages import FILE_HEADERS, render
 from facecore_plugin.work import in_thread
 
@@ -34,8 +35,8 @@ _DATA_DOCS = "data-docs/"
 async def list_reports(
     request: Request,
     _: Reader,
-    kind: Annotated[str | None, Query(max_length=100)] = None,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    kind: Annotated[str | None, Query(max_length=100, pattern=r"^[\w-]*$")] = None,
+    before: After = None,
 ) -> Response:
     """Published reports, newest first, and the newest validation results."""
     found = await in_thread(published.newest, kind=kind, before=before)

@@ -82,9 +82,17 @@ def test_an_unreachable_registry(
     told(done, 1, "MLflow")
 
 
-def test_an_invalid_setting_is_named(facecore: Facecore) -> None:
-    done = facecore("models", FACECORE_EXTRACT__DEVICE="tpu")
-    told(done, 2, "FACECORE_EXTRACT__DEVICE")
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FACECORE_EXTRACT__DEVICE", "tpu", "FACECORE_EXTRACT__DEVICE"),
+        ("FACECORE_REPORT__TIMEZONE", "Europe", "'Europe' is not a time zone"),
+        ("FACECORE_EXTRACT__DETECT_SIDES_PX", "abc", "DETECT_SIDES_PX"),
+        ("FACECORE_EXTRACT", "abc", "extract"),
+    ],
+)
+def test_an_invalid_setting_is_named(facecore: Facecore, name: str, value: str, words: str) -> None:
+    told(facecore("models", **{name: value}), 2, words)
 
 
 def test_a_device_that_is_not_there(facecore: Facecore, tmp_path: Path) -> None:
@@ -110,6 +118,7 @@ def test_a_device_that_is_not_there(facecore: Facecore, tmp_path: Path) -> None:
         (["demo", "--images", "/nowhere"], ["/nowhere", "does not exist"]),
         (["demo", "--images", ".", "--dataset", "lfw"], ["exclude each other"]),
         (["demo", "--dataset", "mnist"], ["'mnist' is not known"]),
+        (["demo", "--images", "/no[/where]"], ["/no[/where]", "does not exist"]),
     ],
 )
 def test_wrong_arguments(facecore: Facecore, args: list[str], words: list[str]) -> None:

@@ -170,18 +170,20 @@ def person_view(
     with stores.catalog.transaction() as tx:
         person = people_pages.entry(tx, person_id)
         faces = people_pages.faces_of(tx, person.id, after=after, limit=FACES + 1, outcome=outcome)
-        sightings = people_timeline.recent(tx, person.id)
+        sightings, complete = people_timeline.recent(tx, person.id)
         return PersonView(
             person=person,
             faces=faces[:FACES],
             more_after=faces[FACES - 1].face_id if len(faces) > FACES else None,
-            timeline=timeline(sightings, zone),
+            timeline=timeline(sightings, zone, complete=complete),
             lookalikes=_lookalikes(stores, tx, person.id),
             decisions=decisions.newest(tx, person_id=person.id, limit=_DECISIONS),
         )
 
 
-def timeline(sightings: Sequence[SightingEntry], zone: ZoneInfo) -> Timeline:
+def timeline(
+    sightings: Sequence[SightingEntry], zone: ZoneInfo, *, complete: bool = True
+) -> Timeline:
     """Pictures per day and source, by the wall clock of a zone."""
     frequent = [source for source, _ in Counter(s.source for s in sightings).most_common()]
     own = frequent[:_SOURCES] if len(frequent) > _SOURCES + 1 else frequent
@@ -195,7 +197,7 @@ def timeline(sightings: Sequence[SightingEntry], zone: ZoneInfo) -> Timeline:
             (day, tuple(n[i] for i in range(len(sources)))) for day, n in sorted(counted.items())
         ],
         sources=sources,
-        complete=len({s.face_id for s in sightings}) < people_timeline.NEWEST_FACES,
+        complete=complete,
         newest=list(sightings[:SIGHTINGS]),
     )
 

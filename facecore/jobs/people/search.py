@@ -179,12 +179,12 @@ def _moment(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime:
     """A day's begin, or its end, or a moment."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if end and len(text) <= len("2026-11-23"):
+            moment += timedelta(days=1)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"{text!r} is no day like 2026-11-23 and no time like 2026-11-23T14:30."
         ) from None
-    if end and len(text) <= len("2026-11-23"):
-        moment += timedelta(days=1)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 

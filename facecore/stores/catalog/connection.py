@@ -24,6 +24,7 @@ from facecore.errors import (
     CredentialsRejected,
     FacecoreError,
     StorageFull,
+    UsageError,
 )
 
 Transaction: TypeAlias = psycopg2.extensions.connection
@@ -153,6 +154,7 @@ def _translate(database: DatabaseSettings, error: psycopg2.Error) -> FacecoreErr
             CatalogBusy,
             {"remedy": "Try again; see `facecore status` for what is running."},
         ),
+        (isinstance(error, pg.NumericValueOutOfRange), UsageError, {}),
         (
             isinstance(error, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName),
             ConfigError,

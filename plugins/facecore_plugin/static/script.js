@@ -52,7 +52,8 @@ addEventListener("DOMContentLoaded", () => {
     });
   });
   addEventListener("pageshow", () => {
-    for (const button of document.querySelectorAll("button:disabled")) button.disabled = false;
+    // Not those that are there so that Enter decides nothing.
+    for (const button of document.querySelectorAll("button:disabled:not(.hidden)")) button.disabled = false;
   });
   for (const all of document.querySelectorAll("input[data-all]")) {
     all.addEventListener("change", () => {

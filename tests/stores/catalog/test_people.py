@@ -21,6 +21,7 @@ def test_a_name_is_one_person(tx):
     ada = people.enrol(tx, "Ada  Lovelace ")
     assert people.enrol(tx, " Ada Lovelace") == ada
     assert people.enrol(tx, "Jose\u0301") == people.enrol(tx, "José") != ada
+    assert people.enrol(tx, "Ada\x1b\ud800Lovelace\0") == ada
     for bad in ("", "   ", "x" * 201):
         with pytest.raises(UsageError):
             people.enrol(tx, bad)

@@ -18,7 +18,7 @@ from facecore.errors import NotFound
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.faces import faces
 from facecore.stores.catalog.models import models
-from facecore.stores.catalog.people.people import normalised
+from facecore.stores.catalog.people.people import SOMEBODY, normalised
 from facecore.stores.catalog.search import index_checks
 from facecore.stores.catalog.search.face_filter import FaceFilter
 from facecore.stores.catalog.search.neighbours import LookUp
@@ -125,9 +125,6 @@ def find(
 ) -> list[PersonEntry]:
     """People whose name starts with `prefix`, whatever its case, in the order of their names.
 
-    Unnamed people without faces are left out: a later pass of the clustering gave their faces to
-    others.
-
     Args:
         after: `key` of the last entry of the page before.
         named: only people who have a name, or only those who have none.
@@ -144,13 +141,11 @@ def find(
         cursor.execute(
             "WITH page AS MATERIALIZED (SELECT id, label, kind, named, "
             '  lower(label) COLLATE "C" AS sorted FROM person '
-            "  WHERE status = 'active' AND merged_into IS NULL "
+            f"  WHERE {SOMEBODY} "
             '  AND lower(label) COLLATE "C" LIKE lower(%(pattern)s) '
             "  AND (%(label)s::text IS NULL OR "
             '       (lower(label) COLLATE "C", id) > (lower(%(label)s), %(id)s)) '
             "  AND (%(named)s::boolean IS NULL OR named = %(named)s) "
-            "  AND (named OR EXISTS (SELECT FROM current_assignment AS c "
-            "       WHERE c.person_id = person.id)) "
             '  ORDER BY lower(label) COLLATE "C", id LIMIT %(limit)s) '
             f"{_ENTRY} ORDER BY p.sorted, p.id",
             values,

@@ -11,6 +11,7 @@ from facecore.stores.catalog import estimates
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.estimates import Count
 from facecore.stores.catalog.models import models
+from facecore.stores.catalog.people.people import SOMEBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +66,16 @@ class DagRun:
     finished_at: datetime | None
 
 
-_PEOPLE = "person", "status = 'active' AND merged_into IS NULL"
-
-
 def holdings(tx: Transaction) -> Holdings:
     """Count what the overview shows."""
-    table, alive = _PEOPLE
     return Holdings(
         images=estimates.rows(tx, "image"),
         to_judge=estimates.matching(tx, "image", "status = 'stored'"),
         quarantined=estimates.matching(tx, "image", "status = 'quarantined'"),
         to_extract=_to_extract(tx),
         faces=_faces(tx),
-        named=estimates.matching(tx, table, f"{alive} AND named"),
-        unnamed=estimates.matching(tx, table, f"{alive} AND NOT named"),
+        named=estimates.matching(tx, "person", f"{SOMEBODY} AND named"),
+        unnamed=estimates.matching(tx, "person", f"{SOMEBODY} AND NOT named"),
         reports=estimates.rows(tx, "report"),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.images import images
+from facecore.stores.catalog.people.people import SOMEBODY
 from facecore.stores.catalog.work import shards
 
 
@@ -60,7 +61,7 @@ def summarise(tx: Transaction) -> Summary:
             ),
             shards=shards.counts_by_state(tx),
             people=pairs(
-                "SELECT kind, count(*) FROM person WHERE status = 'active' GROUP BY 1 ORDER BY 1"
+                f"SELECT kind, count(*) FROM person WHERE {SOMEBODY} GROUP BY 1 ORDER BY 1"
             ),
             assignments=pairs(
                 "SELECT outcome, count(*) FROM current_assignment GROUP BY 1 ORDER BY 1"

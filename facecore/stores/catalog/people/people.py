@@ -30,6 +30,13 @@ GALLERY = f"face.id IN (SELECT a.face_id {_ENROLLED})"
 # The same of one face at a time, for a scan that meets few of many.
 IN_GALLERY = f"(SELECT true {_ENROLLED} AND a.face_id = face.id LIMIT 1)"
 
+# Who is counted and listed. Unnamed people without faces are not: a later pass of the clustering
+# gave their faces to others.
+SOMEBODY = (
+    "(person.status = 'active' AND person.merged_into IS NULL AND (person.named OR EXISTS "
+    "(SELECT FROM current_assignment AS c WHERE c.person_id = person.id)))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
@@ -153,8 +160,9 @@ def enrol(tx: Transaction, label: str) -> int:
 
 
 def normalised(label: str) -> str:
-    """A name as it is stored: Unicode NFC, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFC", label).replace("\0", " ").split())
+    """A name as it is stored: Unicode NFC, white space and control characters collapsed."""
+    plain = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in label)
+    return " ".join(unicodedata.normalize("NFC", plain).split())
 
 
 def confirm(
