@@ -80,8 +80,9 @@ def fill_shard(
 def build_index(context: RunContext, promotion_id: int, stores: Stores | None = None) -> None:
     """Close the fill, build the HNSW index of the new partition and measure what it finds.
 
-    Nothing if it was done. An index that finds too little stops no promotion: look-ups are exact
-    then, see `search_index`.
+    What an earlier promotion of the same version filled is in no shard of this one, hence staged
+    here. Nothing if it was done. An index that finds too little stops no promotion: look-ups are
+    exact then, see `search_index`.
 
     Raises:
         ChangeRefused: shards are not done yet.
@@ -100,9 +101,8 @@ def build_index(context: RunContext, promotion_id: int, stores: Stores | None = 
             version = models.get(tx, promotion.to_embedder_id)
         found = search_index.measure(stores, version, run.id)
         run.counts = {key: found[key] for key in ("vectors", "recall", "ef_search") if key in found}
+        gallery = _stage_filled_before(stores, run.id, promotion)
         with stores.catalog.transaction() as tx:
-            # Taken before the faces are compared with it: a change meanwhile shows afterwards.
-            gallery = people.gallery_fingerprint(tx)
             promotions.advance(tx, promotion_id, "indexed", gallery=gallery)
 
 
@@ -298,6 +298,18 @@ def _embed(stores: Stores, tx: Transaction, target: Champions, image_ids: Sequen
         face_ids = [face_id for face_id, _ in wanted]
         embedded += faces.copy_embeddings(tx, target.embedder_row.id, face_ids, vectors)
     return embedded
+
+
+def _stage_filled_before(stores: Stores, run_id: str, promotion: Promotion) -> str:
+    """Stage all faces where some were filled before this promotion; the gallery's fingerprint.
+
+    What was staged then, if anything was, is of the gallery of then.
+    """
+    with stores.catalog.transaction() as tx:
+        # Taken before the faces are compared with it: a change meanwhile shows afterwards.
+        gallery = people.gallery_fingerprint(tx)
+        filled_before = coverage.beyond_shards(tx, promotion)
+    return stage_everything(stores, run_id, promotion.id) if filled_before else gallery
 
 
 def _require_done(tx: Transaction, promotion: Promotion) -> None:

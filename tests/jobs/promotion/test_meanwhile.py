@@ -12,7 +12,7 @@ from facecore.errors import ModelsChanged
 from facecore.jobs.faces import extract, identify
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.people.search import search
-from facecore.jobs.promotion import switching
+from facecore.jobs.promotion import promotion, switching
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog.models import active, models, promotions
 from facecore.stores.catalog.pages.summary import summarise
@@ -169,6 +169,33 @@ def test_images_and_people_that_arrived_before_a_rollback_are_caught_up(
     again = steps.want(challengers.rotated)
     steps.until_compared(again)
     steps.switch(again)
+    assert steps.named() == before
+
+
+@pytest.mark.parametrize("ending", ["given up when filled", "given up", "rolled back"])
+def test_a_version_that_was_filled_before_says_what_holds_by_now(
+    stores: Stores, steps, challengers, ending: str
+) -> None:
+    first = steps.want(challengers.rotated)
+    shard_ids = steps.fill(first)
+    if ending != "given up when filled":
+        steps.index_and_stage(first, shard_ids)
+        steps.compare(first)
+    if ending == "rolled back":
+        steps.switch(first)
+        steps.rollback()
+    else:
+        promotion.abandon(actor="ada", reason="later", stores=stores)
+    known = steps.named()
+    steps.enrol("Obama, partly", "obama3.jpg")
+    identify.identify_everything(RunContext("test", "again", "identify"), stores)
+    before = steps.named()
+    assert {face: before[face] for face in known} != known
+    again = steps.again()
+    second = again.want(challengers.rotated)
+    assert again.fill(second) == []
+    assert again.until_compared(second)["changed"] == 0
+    again.switch(second)
     assert steps.named() == before
 
 

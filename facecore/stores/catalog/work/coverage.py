@@ -70,6 +70,19 @@ def count_missing(tx: Transaction, promotion: Promotion) -> int:
         return int((cursor.fetchone() or (0,))[0])
 
 
+def beyond_shards(tx: Transaction, promotion: Promotion) -> bool:
+    """Whether the target covers images that are in no shard of the promotion: those that an
+    earlier promotion filled, or that were extracted while the target was in use."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM coverage AS c WHERE model_version_id = %s AND NOT EXISTS ("
+            "SELECT FROM shard, jsonb_array_elements_text(members) AS member "
+            "WHERE stage = 'reembed' AND dag_run_id = %s AND member::bigint = c.image_id))",
+            [promotion.target[1], run_name(promotion)],
+        )
+        return bool((cursor.fetchone() or (False,))[0])
+
+
 def plan(tx: Transaction, promotion: Promotion, shard_size: int) -> list[int]:
     """All shards of a promotion, with new ones for what is in none; returns their ids in order.
 
