@@ -203,11 +203,13 @@ def _refuse_detector_alias(stores: Stores, pair: active.Active) -> None:
 
 
 def _to_catch_up(stores: Stores) -> int | None:
-    """The newest promotion whose pair in use lacks images, if there is one."""
+    """The promotion by which the pair in use gets images that it lacks, if it lacks some.
+
+    That need not be the newest: a rollback gives up the one under way, or goes further back.
+    """
     with stores.catalog.transaction() as tx:
-        for promotion in promotions.newest(tx, limit=1):
-            ended = promotion.state in ("active", "rolled_back")
-            if ended and coverage.count_missing(tx, promotion):
+        for promotion in promotions.into(tx, active.current(tx).ids):
+            if coverage.count_missing(tx, promotion):
                 return promotion.id
     return None
 

@@ -172,6 +172,31 @@ def test_images_and_people_that_arrived_before_a_rollback_are_caught_up(
     assert steps.named() == before
 
 
+@pytest.mark.parametrize("case", ["another one was under way", "the second one in a row"])
+def test_a_rollback_that_was_interrupted_is_caught_up_whichever_promotion_is_the_newest(
+    stores: Stores, steps, challengers, case: str
+) -> None:
+    steps.whole(challengers.rotated)
+    if case == "another one was under way":
+        steps.want(challengers.again)
+        steps.arrive(LATE)
+    else:
+        steps.whole(challengers.again)
+        steps.arrive(LATE)
+        steps.again().rollback()
+    before = steps.names_by_picture()
+    promotion_id = steps.again().rollback()
+    later = steps.again()
+    assert later.start() == promotion_id
+    later.do(promotion_id)
+    (picture,) = _hash(steps, LATE)
+    assert steps.names_by_picture() == {**before, picture: [("Barack Obama", "enrolled")]}
+    with stores.catalog.transaction() as tx:
+        state = summarise(tx)
+    assert state.faces == state.embeddings
+    assert later.start() is None
+
+
 @pytest.mark.parametrize("ending", ["given up when filled", "given up", "rolled back"])
 def test_a_version_that_was_filled_before_says_what_holds_by_now(
     stores: Stores, steps, challengers, ending: str

@@ -186,6 +186,18 @@ def before(tx: Transaction, promotion: Promotion) -> Promotion | None:
     return None if row is None else Promotion(*row)
 
 
+def into(tx: Transaction, pair: tuple[int, int]) -> list[Promotion]:
+    """Promotions that brought a detector and embedder into use, or back into it, newest first."""
+    with tx.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_COLUMNS} FROM promotion WHERE state = 'active' "
+            "AND (to_detector_id, to_embedder_id) = %(pair)s OR state = 'rolled_back' "
+            "AND (from_detector_id, from_embedder_id) = %(pair)s ORDER BY id DESC",
+            {"pair": pair},
+        )
+        return [Promotion(*row) for row in cursor]
+
+
 def newest(tx: Transaction, limit: int = 20) -> list[Promotion]:
     """The newest promotions, newest first."""
     with tx.cursor() as cursor:
