@@ -146,7 +146,9 @@ def _request(
     reason: str,
     details: Mapping[str, Any],
 ) -> Promotion:
-    pair = active.current(tx)
+    # Neither a rollback nor a switch comes between what is in use and the promotion from it.
+    promotions.serialise(tx)
+    pair = active.hold(tx)
     detector_id, embedder_id = make_known(tx, found)
     if embedder_id == pair.embedder.id:
         raise PromotionRefused(

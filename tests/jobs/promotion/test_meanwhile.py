@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -256,6 +258,37 @@ def test_a_writer_holds_the_pair_and_a_switch_waits(stores: Stores, challengers,
             active.freeze(other)
     with stores.catalog.transaction() as tx, pytest.raises(ModelsChanged):
         active.require(tx, pair.detector.id, pair.embedder.id + 1)
+
+
+def test_a_promotion_wanted_while_a_rollback_waits_starts_from_what_is_in_use_after_it(
+    stores: Stores, steps, challengers
+) -> None:
+    steps.whole(challengers.rotated)
+    with ThreadPoolExecutor() as both:
+        with stores.catalog.transaction() as tx:
+            active.hold(tx)  # a worker that writes its shard
+            back = both.submit(steps.again().rollback)
+            _until_waiting(stores, 1)
+            wanted = both.submit(steps.again().want, challengers.again)
+            _until_waiting(stores, 2)
+        back.result()
+        promotion_id = wanted.result()
+    with stores.catalog.transaction() as tx:
+        assert promotions.get(tx, promotion_id).source == active.current(tx).ids
+
+
+def _until_waiting(stores: Stores, transactions: int) -> None:
+    """Return when so many transactions wait for a lock."""
+    for _ in range(600):
+        with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0] >= transactions:
+                return
+        time.sleep(0.1)
+    pytest.fail("nobody waits")
 
 
 def _hash(steps, name: str) -> set[str]:
