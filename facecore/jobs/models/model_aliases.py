@@ -47,13 +47,12 @@ def write(stores: Stores) -> None:
 
     Raises:
         RegistryUnavailable: it stays undecided there; the next call tries again.
+        CatalogBusy: so it does where others took too long to tell it.
     """
     with stores.catalog.transaction() as tx:
         waiting = alias_decisions.unwritten(tx)
     for decision in waiting:
-        stores.registry.set_alias(decision.name, decision.alias, decision.version)
-        with stores.catalog.transaction() as tx:
-            alias_decisions.mark_written(tx, decision)
+        _write_newest(stores, decision.name, decision.alias)
 
 
 def write_if_possible(stores: Stores) -> None:
@@ -62,3 +61,17 @@ def write_if_possible(stores: Stores) -> None:
         write(stores)
     except StoreError as error:
         logger.warning("the aliases will follow when the registry is back: %s", error)
+
+
+def _write_newest(stores: Stores, name: str, alias: str) -> None:
+    """Tell the registry the decision on one alias as it is when nobody else tells it anything.
+
+    Otherwise a call that hung would put the alias back to what was decided before.
+    """
+    with stores.catalog.transaction() as tx:
+        alias_decisions.serialise_writers(tx)
+        decision = alias_decisions.find(tx, name, alias)
+        if decision is None or decision.written:
+            return
+        stores.registry.set_alias(decision.name, decision.alias, decision.version)
+        alias_decisions.mark_written(tx, decision)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -11,11 +13,12 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.models import model_list
 from facecore.jobs.models.champions import champions, differences
 from facecore.jobs.people.search import search
+from facecore.jobs.promotion import promotion
 from facecore.jobs.promotion.registry_watch import unnoticed_alias
 from facecore.jobs.stores import Stores
 from facecore.local.platform import Platform
 from facecore.stores.catalog import audit
-from facecore.stores.catalog.models import promotions
+from facecore.stores.catalog.models import alias_decisions, promotions
 from facecore.stores.objects import ObjectStore
 from facecore.stores.registry import Registry
 
@@ -53,6 +56,31 @@ def test_what_facecore_itself_sets_is_no_wish_of_others(stores: Stores, steps, c
     assert unnoticed_alias(stores) is None
     steps.rollback()
     assert unnoticed_alias(stores) is None
+
+
+def test_a_late_writer_does_not_undo_what_was_decided_since(
+    stores: Stores, steps, challengers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_alias, hangs, goes_on = Registry.set_alias, threading.Event(), threading.Event()
+
+    def late(registry: Registry, *decision) -> None:
+        if not hangs.is_set():
+            hangs.set()
+            goes_on.wait(60)
+        set_alias(registry, *decision)
+
+    monkeypatch.setattr(Registry, "set_alias", late)
+    with ThreadPoolExecutor() as both:
+        wanted = both.submit(steps.want, challengers.rotated)
+        assert hangs.wait(60)
+        given_up = both.submit(promotion.abandon, actor="ada", reason="mistake", stores=stores)
+        wait([given_up], timeout=3)
+        goes_on.set()
+        assert wanted.result() == given_up.result()
+    assert steps.aliases()[0] == 1
+    with stores.catalog.transaction() as tx:
+        assert alias_decisions.unwritten(tx) == []
+    assert steps.start() is None
 
 
 def test_a_version_without_calibration_is_refused_and_serving_goes_on(

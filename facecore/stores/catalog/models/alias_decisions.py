@@ -32,6 +32,17 @@ def decide(tx: Transaction, name: str, alias: str, version: int, *, written: boo
         )
 
 
+def serialise_writers(tx: Transaction) -> None:
+    """Let one transaction at a time tell the registry. Decisions are taken meanwhile: whoever
+    takes one waits for no registry.
+
+    Raises:
+        CatalogBusy: others took longer than the transaction waits for locks.
+    """
+    with tx.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('alias decisions', 0))")
+
+
 def find(tx: Transaction, name: str, alias: str) -> AliasDecision | None:
     """The decision on one alias, or None where nothing was ever decided."""
     with tx.cursor() as cursor:
