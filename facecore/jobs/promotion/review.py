@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facecore.errors import NotFound, PromotionRefused
+from facecore.errors import PromotionRefused
 from facecore.jobs.lineage import Run, RunContext, recorded
 from facecore.jobs.models import analysis_models
 from facecore.jobs.models.champions import champions
 from facecore.jobs.models.model_versions import candidate
 from facecore.jobs.promotion import analysis_review, promotion
 from facecore.jobs.stores import Stores
+from facecore.jobs.training import challengers
 from facecore.jobs.training.evaluate_model import ModelReport, evaluate_model
 from facecore.lifecycle.review import Answer, Review, summary
 from facecore.lifecycle.review_tracking import record_review
@@ -168,18 +169,21 @@ def _of_analysis(
 
 
 def _embedder_of(stores: Stores, info: ModelVersionInfo) -> ModelVersionInfo:
-    """The embedder version by which an approved version comes into use."""
+    """The embedder version by which an approved version comes into use.
+
+    A detector comes with the weights of the embedder in use, since no other embedder was judged.
+    It was paired with the one that was in use when it was trained; if that is another one by now,
+    it is paired anew.
+    """
     if "embedding" in info.contract:
         return info
-    known = stores.registry.versions(stores.settings.mlflow.embedder)
-    for version in reversed(known):
-        if version.contract["embedding"]["detector_sha256"] == info.weights_sha256:
+    chosen = champions(stores)
+    for version in reversed(stores.registry.versions(chosen.embedder.name)):
+        paired = version.contract["embedding"]["detector_sha256"] == info.weights_sha256
+        if paired and version.weights_sha256 == chosen.embedder.weights_sha256:
             return version
-    raise NotFound(
-        "embedder version paired with detector",
-        f"{info.name}/{info.version}",
-        remedy="`facecore train` registers one beside each detector it trains.",
-    )
+    with tempfile.TemporaryDirectory(prefix="facecore-register-") as scratch:
+        return challengers.pair(stores, chosen, info, Path(scratch))
 
 
 def _judge(

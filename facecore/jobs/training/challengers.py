@@ -70,7 +70,7 @@ def register_challenger(
         made = packages[task](stores, chosen, trained, judged, judge_on, Path(scratch))
         versions = [stores.registry.register(made)]
         if task == "detect":
-            versions.append(_pair(stores, chosen, versions[0], Path(scratch)))
+            versions.append(pair(stores, chosen, versions[0], Path(scratch)))
     return versions, judged
 
 
@@ -79,9 +79,10 @@ def weights_of(trained: TrainedModel) -> Weights:
     return Weights(trained.plan.model, trained.path, trained.sha256)
 
 
-def _pair(
+def pair(
     stores: Stores, chosen: Champions, detector: ModelVersionInfo, scratch: Path
 ) -> ModelVersionInfo:
+    """Register the embedder version that brings a detector into use beside the chosen embedder."""
     folders = [stores.registry.download(info) for info in (detector, chosen.embedder)]
     package = packaging.paired_with(detector, folders[0], chosen.embedder, folders[1], scratch)
     return stores.registry.register(package)

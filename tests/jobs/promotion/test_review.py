@@ -12,13 +12,14 @@ import pytest
 
 from facecore.errors import PromotionRefused, UsageError
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.models.champions import champions
 from facecore.jobs.models.measured_models import MeasuredEmbedder
 from facecore.jobs.promotion import review
 from facecore.jobs.reports.published import newest
 from facecore.jobs.stores import Stores
 from facecore.lifecycle import evaluation
 from facecore.lifecycle.datasets import Snapshot
-from facecore.lifecycle.review import Answer
+from facecore.lifecycle.review import Answer, Review
 from facecore.stores.catalog import audit
 from facecore.stores.catalog.models import promotions
 from facecore.stores.mlflow_session import mlflow_session
@@ -106,6 +107,34 @@ def test_approval_promotes_and_is_recorded_everywhere(
     steps.until_compared(promotion_id)
     steps.switch(promotion_id)
     assert in_use() == (1, info.version)
+    assert review.decide(context, judged, answer("Approve"), stores) == []
+
+
+def test_an_approved_detector_comes_with_the_embedder_in_use(
+    stores: Stores, steps, challengers, context: RunContext
+) -> None:
+    """The one it was paired with in training is not, or no longer, in use."""
+    info, used = challengers.detector, champions(stores).embedder
+    assert challengers.paired.weights_sha256 != used.weights_sha256
+    judged = Review(
+        name=info.name,
+        version=info.version,
+        dataset="scenes",
+        champion=f"{info.name}/1",
+        failed=(),
+        override="",
+        evidence="review/scenes.html",
+        run_id="",
+        summary="",
+    ).to_json()
+    before = steps.names_by_picture()
+    (promotion_id,) = review.decide(context, judged, answer("Approve"), stores)
+    assert review.decide(context, judged, answer("Approve"), stores) == [promotion_id]
+    steps.do(promotion_id)
+    chosen = champions(stores)
+    assert chosen.detector.version == info.version
+    assert chosen.embedder.weights_sha256 == used.weights_sha256
+    assert steps.names_by_picture() == before
     assert review.decide(context, judged, answer("Approve"), stores) == []
 
 
