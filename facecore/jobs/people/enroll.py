@@ -27,11 +27,12 @@ from facecore.stages.decode import Limits, decode, inspect
 from facecore.stages.fingerprint import content_digest, perceptual_hash
 from facecore.stages.measure import measure
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.faces import faces
 from facecore.stores.catalog.images import images
-from facecore.stores.catalog.models import active
+from facecore.stores.catalog.models import active, counterparts
 from facecore.stores.catalog.people import people
 from facecore.stores.catalog.work import coverage
-from facecore.types import Detections, ImageStatus
+from facecore.types import Detections, Floats, ImageStatus
 
 logger = logging.getLogger(__name__)
 
@@ -188,31 +189,63 @@ def _enroll_fresh(
     found = dict(zip(pixels, extracted, strict=True))
     active.require(tx, *chosen.ids)
     pack = Pack(f"enrolment-{run.id}-{fresh[0][1].digest[:16]}.safetensors" if fresh else "")
-    owners: list[tuple[int, _Read, int]] = []
+    detector_id, embedder_id = chosen.ids
+    portraits: list[tuple[int, _Read, int, Floats]] = []
     for index, item in fresh:
         if index not in found:
             continue
+        seen = found[index]
         try:
-            chosen_face = dominant_face(
-                found[index].detections, found[index].width, found[index].height, central=central
-            )
+            face = dominant_face(seen.detections, seen.width, seen.height, central=central)
             image_id = _record_image(stores, tx, run, item, pixels[index], limits)
         except ImageRejected as rejected:
             yield index, _refused(item, rejected)
             continue
-        owners.append((index, item, len(pack.rows) + chosen_face))
-        pack.add(image_id, found[index], chosen.detector_row.id, None)
-    face_ids = pack.write(stores, tx, chosen.embedder_row.id)
-    enrolled = sorted({row.image_id for row in pack.rows})
-    images.mark_extracted(tx, enrolled)
-    coverage.cover(tx, chosen.ids, enrolled)
-    for index, item, row in owners:
-        person_id = people.enrol(tx, item.picture.label)
-        people.confirm(tx, person_id, [face_ids[row]], gallery=True, run_id=run.id)
-        yield (
-            index,
-            Enrolment(item.picture.label, str(item.picture.path), "enrolled", face_ids[row]),
+        portraits.append((index, item, image_id, seen.detections.boxes[face]))
+        # A picture that was extracted before keeps the faces it has.
+        if not faces.found_by(tx, image_id, detector_id):
+            pack.add(image_id, seen, detector_id, None)
+    pack.write(stores, tx, embedder_id)
+    added = sorted({row.image_id for row in pack.rows})
+    images.mark_extracted(tx, added)
+    coverage.cover(tx, chosen.ids, added)
+    for index, item, image_id, box in portraits:
+        yield index, _confirm(tx, run, item, faces.found_by(tx, image_id, detector_id), box)
+
+
+def _confirm(
+    tx: Transaction, run: Run, item: _Read, stored: Sequence[faces.Face], box: Floats
+) -> Enrolment:
+    """Say that the stored face at a place is the picture's person."""
+    try:
+        face_id = _stored_face(stored, box)
+    except ImageRejected as rejected:
+        return _refused(item, rejected)
+    person_id = people.enrol(tx, item.picture.label)
+    people.confirm(tx, person_id, [face_id], gallery=True, run_id=run.id)
+    return Enrolment(item.picture.label, str(item.picture.path), "enrolled", face_id)
+
+
+def _stored_face(stored: Sequence[faces.Face], box: Floats) -> int:
+    """Id of the catalogue's face at a place, x1 y1 x2 y2.
+
+    By place, not by rank: extraction searches large pictures reduced, and scores that differ a
+    little put the faces in another order.
+
+    Raises:
+        ImageRejected: another_face.
+    """
+    overlaps = counterparts.intersection_over_union(
+        np.array([face.box for face in stored]), np.array([box])
+    )[:, 0]
+    best = int(overlaps.argmax())
+    if overlaps[best] < counterparts.SAME_FACE_IOU:
+        raise ImageRejected(
+            "another_face",
+            "the picture was extracted before, and its dominant face was not found then; crop "
+            "the picture to the person",
         )
+    return stored[best].id
 
 
 def _record_image(

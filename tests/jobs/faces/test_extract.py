@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from facecore.jobs.faces import crops, extract, identify
 from facecore.jobs.images import ingest, validate
@@ -123,6 +124,49 @@ def test_enrolling_later_names_faces_seen_before(
     counts = identify.identify_everything(RunContext("cli", "again", "identify"), stores)
     assert counts["accept"] == 1
     assert found(stores, keys)["obama2.jpg"].faces[0].label == "B. O."
+
+
+@pytest.fixture
+def double(pictures: Portraits, tmp_path: Path) -> Path:
+    """A picture of Barack Obama, and smaller beside him Grace Hopper."""
+    large, small = (Image.open(pictures[n].path) for n in ("obama.jpg", "grace_hopper.jpg"))
+    canvas = Image.new("RGB", (large.width + 320, large.height), (120, 120, 120))
+    canvas.paste(large, (0, 0))
+    canvas.paste(small.resize((256, 300)), (large.width + 32, 400))
+    canvas.save(tmp_path / "double.png")
+    return tmp_path / "double.png"
+
+
+def extracted_backwards(stores: Stores, context: Context, picture: Path) -> list[faces.Face]:
+    """Extract a picture of two; its faces, largest first, their ordinals swapped.
+
+    They go by scores, which differ a little where a large picture is searched reduced.
+    """
+    stores.objects.put("landing", f"door/{picture.name}", picture.read_bytes())
+    accepted(stores, context)
+    (shard_id,) = extract.plan(context("extract"), stores=stores)
+    extract.extract_shard(context("extract"), shard_id, stores)
+    with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+        for change in ("ordinal + 10", "11 - ordinal"):
+            cursor.execute(f"UPDATE face SET ordinal = {change} WHERE shard_id = %s", [shard_id])
+        found = faces.of_shard(tx, shard_id)
+    return sorted(found, key=lambda face: face.box[0] - face.box[2])
+
+
+def test_enrolling_an_extracted_picture_takes_the_face_at_that_place(
+    stores: Stores, context: Context, double: Path
+) -> None:
+    obama, hopper = extracted_backwards(stores, context, double)
+    (result,) = enroll(context("enroll"), [Picture("B. O.", double)], stores=stores)
+    assert (result.state, result.face_id) == ("enrolled", obama.id)
+    with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+        assert {f.id for f in faces.of_image(tx, obama.image_id)} == {obama.id, hopper.id}
+        # As if extraction had found nobody at that place.
+        cursor.execute("SET LOCAL facecore.acting = 'erasure'")
+        cursor.execute("DELETE FROM face WHERE id = %s", [obama.id])
+    (result,) = enroll(context("enroll"), [Picture("B. O.", double)], stores=stores)
+    assert (result.state, result.detail.split(":")[0]) == ("refused", "another_face")
+    assert [o.key for o in stores.objects.list("crops")] == [hopper.crop_key]
 
 
 def test_an_image_lost_from_the_store_costs_one_image(

@@ -237,6 +237,12 @@ def of_image(tx: Transaction, image_id: int) -> list[Face]:
     return _faces(tx, "image_id = %s", image_id)
 
 
+def found_by(tx: Transaction, image_id: int, detector_version_id: int) -> list[Face]:
+    """The faces that a detector version found in an image, by ordinal."""
+    every = of_image(tx, image_id)
+    return [face for face in every if face.detector_version_id == detector_version_id]
+
+
 def of_shard(tx: Transaction, shard_id: int) -> list[Face]:
     """The faces an extraction shard found, by image and ordinal."""
     return _faces(tx, "shard_id = %s", shard_id)
