@@ -252,7 +252,6 @@ def _record_image(
     stores: Stores, tx: Transaction, run: Run, item: _Read, pixels: np.ndarray, limits: Limits
 ) -> int:
     header = inspect(item.data, limits)
-    stores.objects.put("images", content_key(item.digest), item.data)
     row = images.ImageRow(
         sha256=item.digest,
         bucket="images",
@@ -271,6 +270,8 @@ def _record_image(
         raise ImageRejected(
             str(known.status), f"this picture is {known.status} in the catalogue (image {known.id})"
         )
+    # After the row, for bytes that were discarded must not come back; before it commits.
+    stores.objects.put("images", content_key(item.digest), item.data)
     # A person chose this picture, which is the judgement the gate would make.
     images.set_gate_result(tx, [known.id], {})
     return known.id

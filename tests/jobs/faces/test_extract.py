@@ -20,8 +20,9 @@ from facecore.jobs.people.enroll import Picture, enroll
 from facecore.jobs.people.search import search
 from facecore.jobs.stores import Stores
 from facecore.samples.sources import Portrait
+from facecore.stages.fingerprint import content_digest
 from facecore.stores.catalog.faces import faces
-from facecore.stores.catalog.images import images
+from facecore.stores.catalog.images import images, quarantine
 from facecore.stores.catalog.pages.findings import Finding, findings
 from facecore.stores.catalog.pages.summary import summarise
 from facecore.stores.catalog.work import shards
@@ -167,6 +168,24 @@ def test_enrolling_an_extracted_picture_takes_the_face_at_that_place(
     (result,) = enroll(context("enroll"), [Picture("B. O.", double)], stores=stores)
     assert (result.state, result.detail.split(":")[0]) == ("refused", "another_face")
     assert [o.key for o in stores.objects.list("crops")] == [hopper.crop_key]
+
+
+def test_enrolling_a_discarded_picture_brings_no_bytes_back(
+    stores: Stores, context: Context, pictures: Portraits
+) -> None:
+    land(stores, {"obama.jpg": pictures["obama.jpg"]})
+    for shard_id in ingest.plan(context("plan"), stores=stores):
+        ingest.ingest_shard(context("ingest"), shard_id, stores)
+    digest = content_digest(pictures["obama.jpg"].path.read_bytes())
+    with stores.catalog.transaction() as tx:
+        stored = images.find(tx, digest)
+        images.set_gate_result(tx, [], {stored.id: [{"code": "too_dark"}]})
+        held = quarantine.lock(tx, [stored.id])[stored.id]
+        quarantine.decide(tx, held, "discard", actor="ada", reason="asked to")
+    stores.objects.delete("images", stored.object_key)
+    (result,) = enroll(context("e"), [Picture("B. O.", pictures["obama.jpg"].path)], stores=stores)
+    assert (result.state, result.detail.split(":")[0]) == ("refused", "erased")
+    assert list(stores.objects.list("images")) == []
 
 
 def test_an_image_lost_from_the_store_costs_one_image(
