@@ -97,23 +97,27 @@ def owners(labels: Ints, known: Known) -> tuple[Ints, Owners]:
     labels = labels.copy()
     for _ in range(_ROUNDS):
         found = _old_owners(labels, known)
-        outcasts = [
-            row
-            for row, ruled_out in known.forbidden.items()
-            if labels[row] >= 0
-            and known.fixed[row] == NOBODY
-            and found.get(int(labels[row]))
-            and ruled_out >= set(found[int(labels[row])])
-        ]
+        outcasts = _outcasts(labels, known, found)
         if not outcasts:
             break
-        rows = np.array(outcasts)
-        labels[rows] += int(labels.max()) + 1
+        labels[outcasts] += int(labels.max()) + 1
         labels = _compact(labels)
     else:
-        labels[[row for row in known.forbidden if known.fixed[row] == NOBODY]] = -1
+        labels[_outcasts(labels, known, _old_owners(labels, known))] = -1
         found = _old_owners(labels, known)
     return labels, _with_new(labels, known, found)
+
+
+def _outcasts(labels: Ints, known: Known, found: Owners) -> list[int]:
+    """Faces that a human ruled out for all owners of their community."""
+    return [
+        row
+        for row, ruled_out in known.forbidden.items()
+        if labels[row] >= 0
+        and known.fixed[row] == NOBODY
+        and found.get(int(labels[row]))
+        and ruled_out >= set(found[int(labels[row])])
+    ]
 
 
 def _old_owners(labels: Ints, known: Known) -> Owners:
@@ -121,7 +125,7 @@ def _old_owners(labels: Ints, known: Known) -> Owners:
     sizes = np.bincount(labels[inside]) if inside.any() else np.zeros(0, np.int64)
     confirmed = _votes(labels, known.fixed, inside & known.confirmed)
     matched = _votes(labels, known.fixed, inside & ~known.confirmed & ~known.free)
-    before = _votes(labels, known.prior, inside & known.free)
+    before = _votes(labels, _allowed(known.prior, known.forbidden), inside & known.free)
     lived: dict[tuple[int, int], int] = defaultdict(int)
     voters: dict[int, int] = defaultdict(int)
     for votes in (confirmed, before):
@@ -162,6 +166,15 @@ def _with_new(labels: Ints, known: Known, found: Owners) -> Owners:
     }
     fresh = [int(c) for c in np.flatnonzero(members > 1) if int(c) not in lasting]
     return lasting | {community: [-1 - place] for place, community in enumerate(fresh)}
+
+
+def _allowed(people: Ints, forbidden: Forbidden) -> Ints:
+    """Whose each face is, without what a human ruled out."""
+    allowed = people.copy()
+    for row, ruled_out in forbidden.items():
+        if int(people[row]) in ruled_out:
+            allowed[row] = NOBODY
+    return allowed
 
 
 def _votes(labels: Ints, people: Ints, rows: Bools) -> dict[tuple[int, int], int]:

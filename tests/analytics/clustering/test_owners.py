@@ -75,6 +75,27 @@ def test_outcasts_are_somebody_else_together():
     assert whose == {0: [5], int(found[3]): [-1]}
 
 
+def test_faces_do_not_speak_for_somebody_they_are_not():
+    found, whose = owners(
+        labels(0, 0, 0, 1), known(4, prior=[5, 5, 0, 5], decided={5}, forbidden={0: {5}, 1: {5}})
+    )
+    assert found.tolist() == [0, 0, 0, 1]
+    assert whose == {0: [-1], 1: [5]}
+
+
+def test_only_those_left_without_a_community_are_nobodys():
+    # Each of the rows 3 to 9 is cast out by one owner more than the one before.
+    prior = [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 0]
+    forbidden = {row: set(range(1, row - 1)) for row in range(3, 10)} | {12: {1}}
+    found, whose = owners(
+        labels(*[0] * 10, 1, 1, 1), known(13, prior=prior, decided={9}, forbidden=forbidden)
+    )
+    assert (found[8:10] == -1).all()
+    assert (found[:8] >= 0).all()
+    assert found[12] == found[10]
+    assert whose[int(found[12])] == [9]
+
+
 def test_required_pairs_are_one_community():
     joined = with_required(labels(0, 1, 2, -1), known(4, required=[(0, 2), (1, 3)]))
     assert joined[0] == joined[2] != joined[1]

@@ -93,6 +93,36 @@ def test_names_and_ids_survive_another_embedder_and_the_way_back(world, run_id):
     assert world.person(first)[0] == "Grace"
 
 
+def twin_of(world, face, detector, embedder, vectors):
+    """The same face as another detector found it."""
+    with world.stores.catalog.transaction() as tx:
+        seen = faces.get(tx, face)
+        row = faces.FaceRow(
+            seen.image_id, detector, 0, seen.box, None, 0.9, seen.crop_key, seen.crop_index,
+            seen.quality, seen.shard_id,
+        )  # fmt: skip
+        (twin,) = faces.insert_faces(tx, [row])
+        world.embed_in(tx, [twin], vectors, embedder, 2)
+        counterparts.record(tx, [(face, twin, 0.9)])
+    return twin
+
+
+def test_what_a_human_ruled_out_stays_so_under_another_detector(world, run_id):
+    ada = world.enrol("Ada", 2)
+    (face,) = world.add(world.near("Ada", 1))
+    world.say([face], ada, source="enrolled")
+    detector, embedder = world.register(2)
+    twin = twin_of(world, face, detector, embedder, rotated(world.near("Ada", 1)))
+    world.say([twin], ada, source="enrolled", model=embedder)  # staged by the promotion
+    decision = decide.not_this_person(face, ada, **WHO, stores=world.stores)
+    promote(world, run_id, detector, embedder)
+    assert world.outcomes([twin]) == ["enrolled unknown"]
+    cluster(world)
+    assert world.whose([twin]) == {twin: None}
+    decide.undo(decision, **WHO, stores=world.stores)
+    assert world.whose([twin]) == {twin: ada}
+
+
 def test_people_are_carried_to_the_faces_of_another_detector(world, run_id):
     x = world.add(world.near("x", 6))
     cluster(world)
@@ -100,17 +130,11 @@ def test_people_are_carried_to_the_faces_of_another_detector(world, run_id):
     created = decide.split_person(person, x[:2], **WHO, stores=world.stores)
     detector, embedder = world.register(2)
     ids, old = vectors_of(world, x, world.embedder)
+    twins = {
+        face: twin_of(world, face, detector, embedder, rotated(old[at : at + 1]))
+        for at, face in enumerate(ids)
+    }
     with world.stores.catalog.transaction() as tx:
-        twins = {}
-        for at, face in enumerate(ids):
-            seen = faces.get(tx, face)
-            row = faces.FaceRow(
-                seen.image_id, detector, 0, seen.box, None, 0.9, seen.crop_key, seen.crop_index,
-                seen.quality, seen.shard_id,
-            )  # fmt: skip
-            (twins[face],) = faces.insert_faces(tx, [row])
-            world.embed_in(tx, [twins[face]], rotated(old[at : at + 1]), embedder, 2)
-        counterparts.record(tx, [(face, twin, 0.9) for face, twin in twins.items()])
         counterparts.carry_human_words(tx, world.detector, detector, overwrite=True)
     away, stay = [twins[f] for f in x[:2]], [twins[f] for f in x[2:]]
     promote(world, run_id, detector, embedder)

@@ -175,10 +175,14 @@ def confirm_as(tx: Transaction, decision_id: int, person_id: int, face_ids: Sequ
 
 
 def rule_out(tx: Transaction, decision_id: int, face_id: int, person_id: int) -> None:
-    """Nothing says any more that a face is a person: machines' words become unknown, a human's
-    earlier word is taken back."""
+    """Nothing says any more that a face is a person: machines' words become unknown, also those
+    of the face as other detectors found it; a human's earlier word is taken back."""
     values = {"decision": decision_id, "person": person_id, "face": face_id}
-    where = "face_id = %(face)s AND person_id = %(person)s"
+    # Humans' words of the counterparts follow when their detector comes into use.
+    where = (
+        "person_id = %(person)s AND (face_id = %(face)s OR source <> 'human' AND face_id IN ("
+        "SELECT counterpart_id FROM face_counterpart WHERE face_id = %(face)s))"
+    )
     with tx.cursor() as cursor:
         cursor.execute(
             f"{_CHANGE} SELECT %(decision)s, face_id, source, model_version_id, person_id, "
