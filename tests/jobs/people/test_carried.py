@@ -123,6 +123,22 @@ def test_what_a_human_ruled_out_stays_so_under_another_detector(world, run_id):
     assert world.whose([twin]) == {twin: ada}
 
 
+def test_a_merge_wins_over_what_was_ruled_out_under_another_detector(world, run_id):
+    person, _ = world.discovered("x", 3)
+    (face,) = world.add(world.near("x", 1))
+    world.say([face], person)
+    decide.not_this_person(face, person, **WHO, stores=world.stores)
+    detector, embedder = world.register(2)
+    twin = twin_of(world, face, detector, embedder, rotated(world.near("x", 1)))
+    promote(world, run_id, detector, embedder)
+    other, _ = world.discovered("y", 2)
+    world.say([twin], other, model=embedder)
+    merged = decide.merge_people(person, [other], **WHO, stores=world.stores)
+    assert world.whose([twin]) == {twin: person}
+    decide.undo(merged, **WHO, stores=world.stores)
+    assert world.whose([twin]) == {twin: other}
+
+
 def test_people_are_carried_to_the_faces_of_another_detector(world, run_id):
     x = world.add(world.near("x", 6))
     cluster(world)

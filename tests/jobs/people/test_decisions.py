@@ -208,6 +208,15 @@ def test_a_merge_after_a_split_wins(world):
     assert set(world.whose(face_ids[:2]).values()) == {created}
 
 
+def test_a_merge_after_a_split_wins_for_faces_that_are_nobodys_since(world):
+    person, face_ids = world.discovered("x", 4)
+    created = jobs.split_person(person, face_ids[:2], **WHO, stores=world.stores)
+    world.say(face_ids[3:], None, outcome=Outcome.UNKNOWN)  # a pass between the two
+    jobs.merge_people(person, [created], **WHO, stores=world.stores)
+    world.say(face_ids, person)
+    assert set(world.whose(face_ids).values()) == {person}
+
+
 def test_not_this_person_overrules_machines_and_earlier_words(world):
     ada = world.enrol("Ada")
     probe, other = world.add(world.near("Ada", 2))

@@ -58,14 +58,21 @@ def cannot_link_rest(
 
 
 def revoke_between(tx: Transaction, decision_id: int, person_ids: Sequence[int]) -> int:
-    """A later decision says that these people are one: what keeps their faces apart ends."""
+    """A later decision says that these people are one: what keeps their faces apart ends.
+
+    Faces are theirs that anything says are, under any detector; and those of a split between
+    them, even where clustering found since that one is nobody.
+    """
     with tx.cursor() as cursor:
         cursor.execute(
             "UPDATE link SET revoked_by = %(decision)s WHERE id IN ("
-            "SELECT l.id FROM live_link AS l WHERE l.kind = 'cannot' "
-            "AND person_now(l.person_id) = ANY(%(people)s) AND EXISTS ("
-            "SELECT FROM assignment AS a WHERE a.face_id = l.face_id "
-            "AND a.person_id = ANY(%(people)s)))",
+            "SELECT l.id FROM live_link AS l JOIN decision AS d ON d.id = l.decision_id "
+            "WHERE l.kind = 'cannot' AND person_now(l.person_id) = ANY(%(people)s) AND ("
+            "  d.kind = 'split' AND NOT EXISTS (SELECT FROM decision_person AS p "
+            "    WHERE p.decision_id = d.id AND person_now(p.person_id) <> ALL(%(people)s)) "
+            "  OR EXISTS (SELECT FROM (SELECT l.face_id UNION ALL SELECT c.counterpart_id "
+            "    FROM face_counterpart AS c WHERE c.face_id = l.face_id) AS same "
+            "    JOIN assignment AS a USING (face_id) WHERE a.person_id = ANY(%(people)s))))",
             {"decision": decision_id, "people": list(person_ids)},
         )
         return int(cursor.rowcount)
