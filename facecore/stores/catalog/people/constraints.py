@@ -1,8 +1,8 @@
 """Must-link (two faces are one person) and cannot-link (a face is not a person).
 
-Links belong to a decision: they hold while it stands and no later one revoked them. They are kept
-for the face that the human saw; of another detector version's face at the same place they say
-the same.
+Links belong to a decision: they hold while it stands and no later one, nor an enrolment, revoked
+them. They are kept for the face that the human saw; of another detector version's face at the
+same place they say the same.
 """
 
 from __future__ import annotations
@@ -76,6 +76,23 @@ def revoke_between(tx: Transaction, decision_id: int, person_ids: Sequence[int])
             {"decision": decision_id, "people": list(person_ids)},
         )
         return int(cursor.rowcount)
+
+
+def revoke_of(tx: Transaction, face_ids: Sequence[int], person_id: int) -> None:
+    """A human says after all that these faces, under any detector, are this person.
+
+    That is no decision that could be undone. So the links name their own as what revoked them,
+    and hold never again, whether it stands or not.
+    """
+    with tx.cursor() as cursor:
+        cursor.execute(
+            "UPDATE link SET revoked_by = decision_id WHERE id IN ("
+            "SELECT l.id FROM live_link AS l WHERE l.kind = 'cannot' "
+            "AND person_now(l.person_id) = person_now(%(person)s) AND l.face_id IN ("
+            "SELECT unnest(%(faces)s::bigint[]) UNION SELECT counterpart_id "
+            "FROM face_counterpart WHERE face_id = ANY(%(faces)s)))",
+            {"faces": list(face_ids), "person": person_id},
+        )
 
 
 def forbidden(tx: Transaction, face_ids: Sequence[int]) -> dict[int, set[int]]:

@@ -15,6 +15,7 @@ from facecore.errors import NotFound, UsageError
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.faces import faces
 from facecore.stores.catalog.models import active, counterparts, models
+from facecore.stores.catalog.people import constraints
 from facecore.types import Floats, Match, Outcome
 
 LABEL_CHARACTERS = 200
@@ -173,7 +174,8 @@ def confirm(
     gallery: bool = False,
     run_id: str | None = None,
 ) -> None:
-    """Record a human's word that these faces are this person, over any earlier word.
+    """Record a human's word that these faces are this person, over any earlier word, also the
+    one that they are not.
 
     A face of a detector version that went out of use meanwhile is spoken of as the one in use
     found it.
@@ -182,6 +184,8 @@ def confirm(
         gallery: whether probes are to be compared with these faces from now on.
     """
     active.hold_any(tx)
+    meant = sorted(set(counterparts.in_use(tx, face_ids)))
+    constraints.revoke_of(tx, meant, person_id)
     with tx.cursor() as cursor:
         cursor.execute("SET LOCAL facecore.acting = 'human'")
         execute_values(
@@ -192,10 +196,7 @@ def confirm(
             "gallery = excluded.gallery, run_id = excluded.run_id "
             "WHERE (a.person_id, a.outcome, a.gallery) "
             "IS DISTINCT FROM (excluded.person_id, excluded.outcome, excluded.gallery)",
-            [
-                (face_id, person_id, "accept", "human", gallery, run_id)
-                for face_id in sorted(set(counterparts.in_use(tx, face_ids)))
-            ],
+            [(face_id, person_id, "accept", "human", gallery, run_id) for face_id in meant],
         )
         cursor.execute("SET LOCAL facecore.acting = ''")
 
