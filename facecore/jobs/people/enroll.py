@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -152,22 +152,38 @@ def _enroll_batch(
     run.models = chosen.names
     with stores.catalog.transaction() as tx:
         enrolled = people.enrolled_as(tx, [item.digest for item in batch])
-        results: dict[int, Enrolment] = {}
-        fresh: list[tuple[int, _Read]] = []
+        fresh: dict[str, int] = {}  # digest → where it is first; a batch may have it twice
         for index, item in enumerate(batch):
             if item.digest not in enrolled:
-                fresh.append((index, item))
-                continue
-            label = enrolled[item.digest]
-            same = label == people.normalised(item.picture.label)
-            results[index] = Enrolment(
-                item.picture.label,
-                str(item.picture.path),
-                "known" if same else "refused",
-                detail="" if same else f"this picture is enrolled as {label!r} already",
-            )
-        results.update(_enroll_fresh(stores, tx, chosen, run, fresh, central))
+                fresh.setdefault(item.digest, index)
+        wanted = [(index, batch[index]) for index in fresh.values()]
+        results = dict(_enroll_fresh(stores, tx, chosen, run, wanted, central))
+    for index, item in enumerate(batch):
+        if index in results:
+            continue
+        if item.digest in enrolled:
+            results[index] = _known(item, enrolled[item.digest])
+        else:
+            results[index] = _repeated(item, results[fresh[item.digest]])
     return [results[index] for index in range(len(batch))]
+
+
+def _repeated(item: _Read, first: Enrolment) -> Enrolment:
+    """What becomes of a picture that the same batch had before."""
+    if first.state == "enrolled":
+        return _known(item, people.normalised(first.label))
+    return replace(first, label=item.picture.label, path=str(item.picture.path))
+
+
+def _known(item: _Read, label: str) -> Enrolment:
+    """What becomes of a picture that is enrolled already."""
+    same = label == people.normalised(item.picture.label)
+    return Enrolment(
+        item.picture.label,
+        str(item.picture.path),
+        "known" if same else "refused",
+        detail="" if same else f"this picture is enrolled as {label!r} already",
+    )
 
 
 def _enroll_fresh(

@@ -25,6 +25,7 @@ from facecore.stores.catalog.faces import faces
 from facecore.stores.catalog.images import images, quarantine
 from facecore.stores.catalog.pages.findings import Finding, findings
 from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.catalog.people import people
 from facecore.stores.catalog.work import shards
 
 Context = Callable[[str], RunContext]
@@ -168,6 +169,23 @@ def test_enrolling_an_extracted_picture_takes_the_face_at_that_place(
     (result,) = enroll(context("enroll"), [Picture("B. O.", double)], stores=stores)
     assert (result.state, result.detail.split(":")[0]) == ("refused", "another_face")
     assert [o.key for o in stores.objects.list("crops")] == [hopper.crop_key]
+
+
+def test_a_picture_twice_in_a_batch_enrols_one_person(
+    stores: Stores, context: Context, pictures: Portraits, tmp_path: Path
+) -> None:
+    obama = pictures["obama.jpg"].path
+    Image.new("RGB", (200, 200)).save(nobody := tmp_path / "nobody.png")
+    wanted = [("B. O.", obama), ("Eve", obama), ("B.  O.", obama), ("X", nobody), ("Y", nobody)]
+    results = enroll(context("enroll"), [Picture(*one) for one in wanted], stores=stores)
+    assert [(r.label, r.state) for r in results] == [
+        ("B. O.", "enrolled"), ("Eve", "refused"), ("B.  O.", "known"), ("X", "refused"),
+        ("Y", "refused"),
+    ]  # fmt: skip
+    assert "enrolled as 'B. O.'" in results[1].detail
+    assert results[4].detail == results[3].detail != ""
+    with stores.catalog.transaction() as tx:
+        assert [(p.label, p.enrolled_faces) for p in people.every(tx)] == [("B. O.", 1)]
 
 
 def test_enrolling_a_discarded_picture_brings_no_bytes_back(
