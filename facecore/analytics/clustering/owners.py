@@ -4,8 +4,9 @@ A full pass finds communities from scratch; people keep their ids through it by 
 
 - a face that a human gave to somebody makes its community theirs;
 - a person a human decided about (named, merged, split) owns the community with most of their
-  faces, and each one where at least half of the faces with an owner are theirs: they are never
-  dissolved, and never made one with another such person;
+  faces, of the sure ones if there are any, and each one where at least half of the faces with an
+  owner are theirs: they are never dissolved, and never made one with another such person;
+- a face says nothing for somebody that a human ruled out for it;
 - an enrolled person owns a community of which at least half matched their pictures;
 - everybody else keeps their id where most of their faces are, one community each.
 """
@@ -126,6 +127,7 @@ def _old_owners(labels: Ints, known: Known) -> Owners:
     confirmed = _votes(labels, known.fixed, inside & known.confirmed)
     matched = _votes(labels, known.fixed, inside & ~known.confirmed & ~known.free)
     before = _votes(labels, _allowed(known.prior, known.forbidden), inside & known.free)
+    surely = _votes(labels, _allowed(known.settled, known.forbidden), inside & known.free)
     lived: dict[tuple[int, int], int] = defaultdict(int)
     voters: dict[int, int] = defaultdict(int)
     for votes in (confirmed, before):
@@ -133,8 +135,10 @@ def _old_owners(labels: Ints, known: Known) -> Owners:
             lived[community, person] += count
             voters[community] += count
     ranked = sorted(lived, key=lambda key: (-lived[key], *key))
+    # What waits for a human may be shared out to others; so home is where the sure faces are.
+    sure = {key: confirmed.get(key, 0) + surely.get(key, 0) for key in ranked}
     home: dict[int, int] = {}
-    for community, person in ranked:
+    for community, person in sorted(ranked, key=lambda key: -sure[key]):
         home.setdefault(person, community)
     found: dict[int, set[int]] = defaultdict(set)
     for community, person in confirmed:

@@ -57,6 +57,16 @@ def test_people_whom_humans_decided_about_keep_home_and_halves():
     assert whose == {0: [5, 6], 1: [5, 6]}
 
 
+def test_home_is_where_the_sure_faces_are(made):
+    # Two faces of 5 in community 0 wait for a human; the one that is sure is in 1, 6's home.
+    prior, unsure = [5, 5, 6, 6, 6, 5, 6, 6, 6, 6], [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    before = known(10, prior=prior, unsure=unsure, decided={5, 6})
+    found = labels(0, 0, 0, 0, 0, 1, 1, 1, 1, 1)
+    assert owners(found, before)[1] == {0: [6], 1: [5, 6]}
+    alone = nearest_others(np.eye(10, dtype=np.float32), made.evidence.fragment, 5)
+    assert settle(found, alone, before, made.evidence).people[5] == 5
+
+
 def test_a_humans_word_makes_the_community_theirs_and_a_lone_match_does_not():
     fixed = [9, 0, 0, 0]
     assert owners(labels(0, 0, 0, 0), known(4, fixed=fixed, decided={9}))[1] == {0: [-1]}
