@@ -136,7 +136,7 @@ class Pack:
             yield from assess(FaceCrops(pixels.pixels[part]), found[part]).records()
 
 
-def _claimed(stores: Stores, shard_id: int, run: Run) -> list[str]:
+def _claimed(stores: Stores, shard_id: int, run: Run) -> list[int]:
     with stores.catalog.transaction() as tx:
         if shards.claim(tx, shard_id) is None:
             return []
@@ -145,8 +145,8 @@ def _claimed(stores: Stores, shard_id: int, run: Run) -> list[str]:
     return rejected
 
 
-def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> list[str]:
-    """Extract a claimed shard; returns the keys of images that went into the quarantine."""
+def _extract(stores: Stores, tx: Transaction, shard_id: int, run: Run) -> list[int]:
+    """Extract a claimed shard; returns the ids of images whose originals are to be removed."""
     chosen = champions(stores)
     run.models = chosen.names
     refs = shards.images_of(tx, shard_id)
@@ -166,7 +166,7 @@ def keep(
     shard_id: int,
     refs: Sequence[ImageRef],
     results: Iterable[tuple[int, ExtractedImage | ImageRejected]],
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[dict[str, int], list[int]]:
     """Write what was found in a claimed shard's images, in its transaction.
 
     Args:
@@ -174,8 +174,8 @@ def keep(
         refs: all of the shard's images; `results` has one result for each, by id.
 
     Returns:
-        Counts, and the keys of images that went into the quarantine: `remove_originals` is to be
-        called with them after the transaction.
+        Counts, and the ids of images that were copied into the quarantine: `remove_originals` is
+        to be called with them after the transaction.
 
     Raises:
         ModelsChanged: another pair is in use by now; nothing of this transaction may stay.
@@ -200,9 +200,9 @@ def keep(
     images.mark_extracted(tx, extracted)
     coverage.cover(tx, models, extracted)
     keys = {ref.id: ref.key for ref in refs if ref.id in rejected}
-    quarantine(stores, tx, keys, rejected)
+    moved = quarantine(stores, tx, keys, rejected)
     counts = {"images": len(extracted), "faces": found, "images_rejected": len(rejected)}
-    return counts, list(keys.values())
+    return counts, moved
 
 
 def limits_of(stores: Stores) -> Limits:

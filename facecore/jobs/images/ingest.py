@@ -15,6 +15,7 @@ from typing import Any
 
 from facecore.jobs.images import landing
 from facecore.jobs.images.landing import Landed, Taken
+from facecore.jobs.images.quarantine import ELSEWHERE
 from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog.images import duplicates, images
@@ -153,18 +154,17 @@ def _forget_unwanted(
     known: Mapping[str, images.ImageRecordResult],
 ) -> None:
     """Remove the bytes, stored anew, of content that lies in the quarantine or was erased."""
-    elsewhere = (ImageStatus.QUARANTINED, ImageStatus.ERASED)
     unwanted = {
         known[item.row.sha256].id: item.row.object_key
         for item in taken
-        if known[item.row.sha256].status in elsewhere
+        if known[item.row.sha256].status in ELSEWHERE
     }
     if not unwanted:
         return
     with stores.catalog.transaction() as tx:
         # Somebody may release one meanwhile, whose bytes belong here then.
         for image_id, image in quarantined.lock(tx, list(unwanted)).items():
-            if image.status in elsewhere:
+            if image.status in ELSEWHERE:
                 stores.objects.delete("images", unwanted[image_id])
 
 

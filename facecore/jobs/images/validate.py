@@ -22,6 +22,7 @@ from facecore.quality.frame import gate_frame
 from facecore.quality.gate import GateResult, run_gate
 from facecore.stores.catalog.images import images
 from facecore.stores.catalog.images.images import StoredImage
+from facecore.types import ImageStatus
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,9 @@ def _apply(stores: Stores, run: Run, waiting: Iterable[StoredImage], result: Gat
     reasons = {i: [r.as_dict() for r in found] for i, found in result.rejected.items()}
     with stores.catalog.transaction() as tx:
         images.set_gate_result(tx, result.accepted, {})
-        quarantine(stores, tx, keys, reasons)
-    remove_originals(stores, list(keys.values()))
+        # Meanwhile one may have been enrolled, or judged by another run and then released.
+        moved = quarantine(stores, tx, keys, reasons, only=(ImageStatus.STORED,))
+    remove_originals(stores, moved)
     run.counts |= {"accepted": len(result.accepted), "quarantined": len(result.rejected)}
 
 

@@ -133,7 +133,7 @@ def _write(stores: Stores, work: Work, note: Note, row: Row) -> Row:
     shard_id = int(note["shard"])
     context = RunContext(DAG_ID, note["run"], "extract", shard_id, int(note["attempt"]))
     params = {"shard": shard_id, "node": socket.gethostname()}
-    rejected: list[str] = []
+    rejected: list[int] = []
     with recorded(stores.catalog, context, "extract.shard", params) as run:
         run.models = work.names
         with (

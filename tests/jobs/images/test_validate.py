@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from facecore.errors import QualityGateFailed
-from facecore.jobs.images import ingest, validate
+from facecore.jobs.images import ingest, quarantine_review, validate
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog import runs
@@ -79,6 +80,84 @@ def test_a_verdict_stands(stores: Stores, context: Context, noisy_jpeg: Jpeg) ->
         assert summarise(tx).sightings == 3
     assert dark is not None
     assert not stores.objects.exists("images", dark.object_key)
+
+
+def in_between(monkeypatch: pytest.MonkeyPatch, step: str, meanwhile: Callable[[], object]) -> None:
+    """What somebody else does between the gate's judgement and its `step`."""
+    real = getattr(validate, step)
+
+    def later(*given: Any, **named: Any) -> Any:
+        monkeypatch.undo()
+        meanwhile()
+        return real(*given, **named)
+
+    monkeypatch.setattr(validate, step, later)
+
+
+def dark_one(stores: Stores) -> images.StoredImage:
+    with stores.catalog.transaction() as tx:
+        found = images.find(tx, hashlib.sha256(black()).hexdigest())
+    assert found is not None
+    return found
+
+
+def buckets(stores: Stores) -> set[str]:
+    key = dark_one(stores).object_key
+    return {b for b in ("images", "quarantine") if stores.objects.exists(b, key)}
+
+
+def release(stores: Stores) -> None:
+    found = dark_one(stores).id
+    outcome = quarantine_review.release([found], actor="ada", reason="fine", stores=stores)
+    assert outcome.done == [found]
+
+
+def test_a_picture_that_is_enrolled_while_it_is_judged_keeps_its_bytes(
+    stores: Stores, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.objects.put("landing", "cam/black.png", black())
+    shard_ids = ingested(stores, context)
+
+    found = dark_one(stores).id
+
+    def enrol() -> None:
+        with stores.catalog.transaction() as tx:
+            images.set_gate_result(tx, [found], {})
+            images.mark_extracted(tx, [found])
+
+    in_between(monkeypatch, "_apply", enrol)
+    validate.validate_shards(context("validate"), shard_ids, batch_checks=False, stores=stores)
+    assert dark_one(stores).status is ImageStatus.EXTRACTED
+    assert buckets(stores) == {"images"}
+
+
+def test_a_picture_that_is_released_at_once_keeps_its_bytes(
+    stores: Stores, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.objects.put("landing", "cam/black.png", black())
+    shard_ids = ingested(stores, context)
+    in_between(monkeypatch, "remove_originals", lambda: release(stores))
+    validate.validate_shards(context("validate"), shard_ids, batch_checks=False, stores=stores)
+    assert dark_one(stores).status is ImageStatus.ACCEPTED
+    assert buckets(stores) == {"images"}
+
+
+def test_a_release_stands_although_another_gate_judges_late(
+    stores: Stores, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.objects.put("landing", "cam/black.png", black())
+    shard_ids = ingested(stores, context)
+
+    def judged_and_released() -> None:
+        validate.validate_waiting(
+            RunContext("cli", "beside", "validate"), batch_checks=False, stores=stores
+        )
+        release(stores)
+
+    in_between(monkeypatch, "_apply", judged_and_released)
+    validate.validate_shards(context("validate"), shard_ids, batch_checks=False, stores=stores)
+    assert dark_one(stores).status is ImageStatus.ACCEPTED
+    assert buckets(stores) == {"images"}
 
 
 def test_a_broken_batch_stops_the_run_and_loses_nothing(

@@ -116,7 +116,8 @@ def test_an_accepted_image_can_prove_broken_in_extraction(tx, make):
     accepted, extracted = make.images(tx, "a", "b", accepted=True)
     assert images.mark_extracted(tx, [extracted]) == 1
     assert images.mark_extracted(tx, [extracted]) == 0
-    images.quarantine(tx, {accepted: REASON, extracted: REASON})
+    assert images.quarantine(tx, {accepted: REASON, extracted: REASON}) == {accepted}
+    assert images.quarantine(tx, {accepted: REASON}) == images.quarantine(tx, {}) == set()
     assert images.get(tx, accepted).status is ImageStatus.QUARANTINED
     assert images.get(tx, extracted).status is ImageStatus.EXTRACTED
 

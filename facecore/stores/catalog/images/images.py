@@ -268,23 +268,30 @@ def quarantine(
     *,
     bucket: str | None = None,
     only: Sequence[ImageStatus] = (ImageStatus.STORED, ImageStatus.ACCEPTED),
-) -> None:
-    """Quarantine images, also accepted ones whose extraction found them broken."""
+) -> set[int]:
+    """Quarantine images, also accepted ones whose extraction found them broken.
+
+    Returns:
+        The ids that moved: others stand elsewhere by now, and their bytes stay where they are.
+    """
     if not rejected:
-        return
+        return set()
     with tx.cursor() as cursor:
-        execute_values(
+        moved = execute_values(
             cursor,
             "UPDATE image SET status = 'quarantined', reasons = r.reasons, "
             "bucket = coalesce(r.bucket, image.bucket) FROM (VALUES %s) AS r (id, reasons, bucket, "
-            "only_status) WHERE image.id = r.id AND image.status = ANY(r.only_status)",
+            "only_status) WHERE image.id = r.id AND image.status = ANY(r.only_status) "
+            "RETURNING image.id",
             [
                 (image_id, as_json(list(reasons)), bucket, [str(status) for status in only])
                 for image_id, reasons in sorted(rejected.items())
             ],
             template="(%s::bigint, %s::jsonb, %s::text, %s::text[])",
             page_size=1000,
+            fetch=True,
         )
+        return {image_id for (image_id,) in moved}
 
 
 def mark_extracted(tx: Transaction, image_ids: Sequence[int]) -> int:
