@@ -153,7 +153,10 @@ def _forget_unwanted(
     taken: Iterable[Taken],
     known: Mapping[str, images.ImageRecordResult],
 ) -> None:
-    """Remove the bytes, stored anew, of content that lies in the quarantine or was erased."""
+    """Remove the bytes, stored anew, of content that lies in the quarantine or was erased.
+
+    A quarantined picture whose bytes were lost gets these, so that it can be released.
+    """
     unwanted = {
         known[item.row.sha256].id: item.row.object_key
         for item in taken
@@ -164,8 +167,13 @@ def _forget_unwanted(
     with stores.catalog.transaction() as tx:
         # Somebody may release one meanwhile, whose bytes belong here then.
         for image_id, image in quarantined.lock(tx, list(unwanted)).items():
-            if image.status in ELSEWHERE:
-                stores.objects.delete("images", unwanted[image_id])
+            if image.status not in ELSEWHERE:
+                continue
+            key = unwanted[image_id]
+            kept = image.status is ImageStatus.QUARANTINED
+            if kept and not stores.objects.exists("quarantine", key):
+                stores.objects.copy("images", key, "quarantine", key)
+            stores.objects.delete("images", key)
 
 
 def _pages(listing: Iterable[ObjectInfo]) -> Iterator[list[Landed]]:

@@ -95,7 +95,7 @@ def preview(image_id: int, stores: Stores | None = None) -> bytes | None:
         raise NotFound("quarantined image", str(image_id))
     limits = _limits(stores)
     try:
-        data = stores.objects.get(image.bucket, image.object_key, limits.max_bytes)
+        data = stores.objects.get(_bucket(stores, image), image.object_key, limits.max_bytes)
     except ObjectMissing as missing:
         raise NotFound("bytes of image", str(image_id)) from missing
     return thumbnails.preview(data, limits)
@@ -123,8 +123,9 @@ def release(
         fault = _fault(stores, image)
         if fault is not None:
             return fault
-        if image.bucket != "images":
-            stores.objects.copy(image.bucket, image.object_key, "images", image.object_key)
+        bucket = _bucket(stores, image)
+        if bucket != "images":
+            stores.objects.copy(bucket, image.object_key, "images", image.object_key)
         quarantine.decide(tx, image, "release", actor=actor, reason=reason)
         return None
 
@@ -204,9 +205,10 @@ def _fault(stores: Stores, image: Quarantined) -> str | None:
         return f"no decoder can read it ({', '.join(unreadable)})."
     limits = _limits(stores)
     try:
-        size = stores.objects.stat(image.bucket, image.object_key).size
+        bucket = _bucket(stores, image)
+        size = stores.objects.stat(bucket, image.object_key).size
         if size <= limits.max_bytes:
-            inspect(stores.objects.get(image.bucket, image.object_key), limits)
+            inspect(stores.objects.get(bucket, image.object_key), limits)
         else:
             return f"its {size:,} bytes are more than the limit of {limits.max_bytes:,}."
     except ObjectMissing:
@@ -214,6 +216,13 @@ def _fault(stores: Stores, image: Quarantined) -> str | None:
     except ImageRejected as rejected:
         return f"{rejected.message}."
     return None
+
+
+def _bucket(stores: Stores, image: Quarantined) -> str:
+    """Where a quarantined image's bytes lie: lost ones that somebody put back lie in `images`."""
+    if stores.objects.exists("images", image.object_key):
+        return "images"
+    return image.bucket
 
 
 def _limits(stores: Stores) -> Limits:

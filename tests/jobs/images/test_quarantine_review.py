@@ -10,6 +10,7 @@ from PIL import Image
 from facecore.config import Settings
 from facecore.errors import ChangeRefused, NotFound, UsageError
 from facecore.jobs.images import ingest, quarantine_review, validate
+from facecore.jobs.images import quarantine as moving
 from facecore.jobs.lineage import RunContext
 from facecore.jobs.platform.setup import prepare_stores
 from facecore.jobs.stores import Stores
@@ -130,6 +131,41 @@ def test_what_no_decoder_reads_is_not_released(stores, deliver):
     assert "not_an_image" in outcome.refused[made["text"].id]
     assert "bytes are gone" in outcome.refused[made["gone"].id]
     assert set(quarantine_review.discard(ids, **WHO, stores=stores).done) == set(ids)
+
+
+def lose(stores, image):
+    """What extraction does with an accepted image whose stored file is gone."""
+    stores.objects.delete("images", image.object_key)
+    with stores.catalog.transaction() as tx:
+        missing = {image.id: [{"code": "missing", "detail": "gone"}]}
+        assert moving.quarantine(stores, tx, {image.id: image.object_key}, missing) == []
+
+
+def test_a_lost_picture_that_is_delivered_again_can_be_released(stores, deliver, noisy_jpeg):
+    picture = noisy_jpeg(1)
+    image = deliver(first=picture)["first"]
+    assert image.status is ImageStatus.ACCEPTED
+    lose(stores, image)
+    assert quarantine_review.release([image.id], **WHO, stores=stores).refused
+    assert deliver(again=picture)["again"].id == image.id
+    assert now(stores, image).status is ImageStatus.QUARANTINED
+    assert where(stores, image) == {"quarantine"}
+    assert quarantine_review.preview(image.id, stores)
+    assert quarantine_review.release([image.id], **WHO, stores=stores).done == [image.id]
+    assert now(stores, image).status is ImageStatus.ACCEPTED
+    assert stores.objects.get("images", image.object_key) == picture
+    assert where(stores, image) == {"images"}
+
+
+def test_a_lost_picture_that_was_put_back_can_be_released(stores, deliver, noisy_jpeg):
+    picture = noisy_jpeg(2)
+    image = deliver(one=picture)["one"]
+    lose(stores, image)
+    stores.objects.put("images", image.object_key, picture)
+    assert quarantine_review.preview(image.id, stores)
+    assert quarantine_review.release([image.id], **WHO, stores=stores).done == [image.id]
+    assert now(stores, image).status is ImageStatus.ACCEPTED
+    assert where(stores, image) == {"images"}
 
 
 def test_a_decision_needs_a_reason_and_an_image(stores, deliver):
