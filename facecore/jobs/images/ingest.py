@@ -18,6 +18,7 @@ from facecore.jobs.images.landing import Landed, Taken
 from facecore.jobs.images.quarantine import ELSEWHERE
 from facecore.jobs.lineage import RunContext, attempt, recorded
 from facecore.jobs.stores import Stores
+from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.images import duplicates, images
 from facecore.stores.catalog.images import quarantine as quarantined
 from facecore.stores.catalog.work import cursors, shards
@@ -143,37 +144,36 @@ def _ingest(stores: Stores, shard_id: int, run_id: str, counts: dict[str, Any]) 
             near_duplicates=near,
             undecodable=sum(bool(t.row.reasons) for t in taken),
         )
+        _forget_unwanted(stores, tx, taken, recorded_images)
         shards.complete(tx, shard_id, counts)
-    _forget_unwanted(stores, taken, recorded_images)
     return [t.landed for t in taken]
 
 
 def _forget_unwanted(
     stores: Stores,
+    tx: Transaction,
     taken: Iterable[Taken],
     known: Mapping[str, images.ImageRecordResult],
 ) -> None:
     """Remove the bytes, stored anew, of content that lies in the quarantine or was erased.
 
-    A quarantined picture whose bytes were lost gets these, so that it can be released.
+    A quarantined picture whose bytes were lost gets these, so that it can be released. Before
+    the commit: interrupted, the shard is taken in again, and nothing discarded stays.
     """
     unwanted = {
         known[item.row.sha256].id: item.row.object_key
         for item in taken
         if known[item.row.sha256].status in ELSEWHERE
     }
-    if not unwanted:
-        return
-    with stores.catalog.transaction() as tx:
-        # Somebody may release one meanwhile, whose bytes belong here then.
-        for image_id, image in quarantined.lock(tx, list(unwanted)).items():
-            if image.status not in ELSEWHERE:
-                continue
-            key = unwanted[image_id]
-            kept = image.status is ImageStatus.QUARANTINED
-            if kept and not stores.objects.exists("quarantine", key):
-                stores.objects.copy("images", key, "quarantine", key)
-            stores.objects.delete("images", key)
+    # Somebody may have released one meanwhile, whose bytes belong here then.
+    for image_id, image in quarantined.lock(tx, list(unwanted)).items():
+        if image.status not in ELSEWHERE:
+            continue
+        key = unwanted[image_id]
+        kept = image.status is ImageStatus.QUARANTINED
+        if kept and not stores.objects.exists("quarantine", key):
+            stores.objects.copy("images", key, "quarantine", key)
+        stores.objects.delete("images", key)
 
 
 def _pages(listing: Iterable[ObjectInfo]) -> Iterator[list[Landed]]:

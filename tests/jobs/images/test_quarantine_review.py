@@ -122,6 +122,25 @@ def test_an_interrupted_discard_is_repeated(stores, deliver, monkeypatch):
     assert quarantine_review.discard([image.id], **WHO, stores=stores).done == [image.id]
 
 
+def test_an_interrupted_take_in_of_what_was_discarded_leaves_nothing(stores, deliver, monkeypatch):
+    image = deliver(one=flat(252))["one"]
+    quarantine_review.discard([image.id], **WHO, stores=stores)
+    stores.objects.put("landing", "door/killed/again", flat(252))
+    run = RunContext("test", "killed", "take in")
+    (shard_id,) = ingest.plan(run, stores=stores)
+
+    def killed(store, bucket, key):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(type(stores.objects), "delete", killed)
+    with pytest.raises(RuntimeError):
+        ingest.ingest_shard(run, shard_id, stores)
+    monkeypatch.undo()
+    ingest.ingest_shard(RunContext("test", "killed", "take in", try_number=2), shard_id, stores)
+    assert where(stores, image) == set()
+    assert not stores.objects.exists("landing", "door/killed/again")
+
+
 def test_what_no_decoder_reads_is_not_released(stores, deliver):
     made = deliver(text=b"no picture at all", cut=flat(80, (400, 300), "JPEG")[:900], gone=flat(1))
     stores.objects.delete("quarantine", made["gone"].object_key)
