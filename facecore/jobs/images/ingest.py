@@ -116,7 +116,7 @@ def _ingest(stores: Stores, shard_id: int, run_id: str, counts: dict[str, Any]) 
             return members
         taken = list(landing.take_in(stores, members, shard_id=shard_id, run_id=run_id))
         recorded_images = images.record_images(tx, (t.row for t in taken))
-        sightings = [
+        deliveries = [
             images.SightingRow(
                 image_id=recorded_images[t.row.sha256].id,
                 landing_bucket="landing",
@@ -129,9 +129,11 @@ def _ingest(stores: Stores, shard_id: int, run_id: str, counts: dict[str, Any]) 
                 run_id=run_id,
             )
             for t in taken
-            if recorded_images[t.row.sha256].status is not ImageStatus.ERASED
         ]
+        erased = {r.id for r in recorded_images.values() if r.status is ImageStatus.ERASED}
+        sightings = [row for row in deliveries if row.image_id not in erased]
         images.record_sightings(tx, sightings)
+        quarantined.record_discarded(tx, (row for row in deliveries if row.image_id in erased))
         created = [r.id for r in recorded_images.values() if r.created]
         near = duplicates.flag_near_duplicates(
             tx, created, stores.settings.ingest.near_duplicate_bits

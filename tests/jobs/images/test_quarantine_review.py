@@ -141,6 +141,27 @@ def test_an_interrupted_take_in_of_what_was_discarded_leaves_nothing(stores, del
     assert not stores.objects.exists("landing", "door/killed/again")
 
 
+def test_what_was_discarded_is_planned_once_where_landing_is_kept(stores, deliver):
+    image = deliver(one=flat(251))["one"]
+    quarantine_review.discard([image.id], **WHO, stores=stores)
+    ingesting = stores.settings.ingest.model_copy(update={"keep_landing": True})
+    keeping = Stores(stores.settings.model_copy(update={"ingest": ingesting}))
+    stores.objects.put("landing", "kept/again", flat(251))
+    planned = []
+    for number in range(3):
+        run = RunContext("test", f"kept-{number}", "take in")
+        planned.append(ingest.plan(run, "kept/", stores=keeping))
+        for shard_id in planned[-1]:
+            ingest.ingest_shard(run, shard_id, keeping)
+    assert [len(shard_ids) for shard_ids in planned] == [1, 0, 0]
+    assert ingest.summarise(planned[0], keeping)["sightings"] == 0
+    with stores.catalog.transaction() as tx:
+        assert images.sighting_counts(tx, [image.id]) == {image.id: 1}  # no activity
+    # No longer kept: removed, and still not planned.
+    assert ingest.plan(RunContext("test", "kept no more", "plan"), "kept/", stores=stores) == []
+    assert not stores.objects.exists("landing", "kept/again")
+
+
 def test_what_no_decoder_reads_is_not_released(stores, deliver):
     made = deliver(text=b"no picture at all", cut=flat(80, (400, 300), "JPEG")[:900], gone=flat(1))
     stores.objects.delete("quarantine", made["gone"].object_key)

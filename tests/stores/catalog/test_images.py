@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from facecore.errors import ChangeRefused, NotFound
-from facecore.stores.catalog.images import images
+from facecore.stores.catalog.images import images, quarantine
 from facecore.types import ImageRef, ImageStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,6 +95,10 @@ def test_a_picture_delivered_twice_is_one_image_with_two_sightings(tx, make):
     assert images.known_landing(tx, "landing", asked) == {("a.jpg", "1"), ("b ü.jpg", "1")}
     assert images.known_landing(tx, "elsewhere", asked) == set()
     assert images.known_landing(tx, "landing", []) == set()
+    for _ in range(2):
+        quarantine.record_discarded(tx, [replace(deliveries[0], etag="3")])
+    assert images.known_landing(tx, "landing", asked) == set(asked[:3])
+    assert images.sighting_counts(tx, [image_id]) == {image_id: 3}
 
 
 def test_the_gate_judges_once(tx, make):

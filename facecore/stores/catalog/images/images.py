@@ -167,15 +167,19 @@ def record_sightings(tx: Transaction, rows: Iterable[SightingRow]) -> int:
 def known_landing(
     tx: Transaction, bucket: str, objects: Sequence[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Which of these (key, etag) of the landing bucket were taken in already."""
+    """Which of these (key, etag) of the landing bucket were taken in, or discarded, already."""
     if not objects:
         return set()
     originals = {(as_text(key), etag): (key, etag) for key, etag in objects}
     with tx.cursor() as cursor:
         cursor.execute(
-            "SELECT landing_key, etag FROM sighting JOIN unnest(%s::text[], %s::text[]) "
-            "AS o (landing_key, etag) USING (landing_key, etag) WHERE landing_bucket = %s",
-            [[key for key, _ in originals], [etag for _, etag in originals], bucket],
+            "WITH asked AS (SELECT %s AS landing_bucket, landing_key, etag "
+            "FROM unnest(%s::text[], %s::text[]) AS o (landing_key, etag)) "
+            "SELECT landing_key, etag FROM asked "
+            "JOIN sighting USING (landing_bucket, landing_key, etag) UNION "
+            "SELECT landing_key, etag FROM asked "
+            "JOIN discarded_delivery USING (landing_bucket, landing_key, etag)",
+            [bucket, [key for key, _ in originals], [etag for _, etag in originals]],
         )
         return {originals[key, etag] for key, etag in cursor}
 

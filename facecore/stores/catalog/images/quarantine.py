@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from psycopg2.extras import execute_values
+
 from facecore.stores.catalog.connection import Transaction
+from facecore.stores.catalog.images.images import SightingRow
 from facecore.stores.catalog.json_values import as_json, as_text
 from facecore.types import ImageStatus
 
@@ -145,6 +148,21 @@ def decide(tx: Transaction, image: Quarantined, action: Action, *, actor: str, r
         else:
             cursor.execute("UPDATE image SET status = 'erased' WHERE id = %s", [image.id])
         cursor.execute("SET LOCAL facecore.acting = ''")
+
+
+def record_discarded(tx: Transaction, rows: Iterable[SightingRow]) -> None:
+    """Record deliveries of erased images: no sightings, and not to be taken in again."""
+    values = [
+        (row.landing_bucket, as_text(row.landing_key), row.etag, row.image_id, row.run_id)
+        for row in sorted(rows, key=lambda row: (row.landing_bucket, row.landing_key, row.etag))
+    ]
+    with tx.cursor() as cursor:
+        execute_values(
+            cursor,
+            "INSERT INTO discarded_delivery (landing_bucket, landing_key, etag, image_id, run_id) "
+            "VALUES %s ON CONFLICT DO NOTHING",
+            values,
+        )
 
 
 def decisions(
