@@ -6,6 +6,7 @@ import time
 from threading import Event, Thread
 
 import numpy as np
+import psycopg2.extensions
 import pytest
 
 from facecore.config import SearchSettings, Settings
@@ -209,17 +210,19 @@ def test_a_poor_index_is_not_used_until_it_is_built_anew(stores, model, vectors)
     with stores.catalog.transaction() as tx:
         assert index_checks.method(tx, model, stores.settings.search).ef_search
         with tx.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_indexes WHERE indexname LIKE '%hnsw_new'")
-            assert cursor.fetchone() == (0,)
+            cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%hnsw%'")
+            assert cursor.fetchall() == [(f"embedding_v{model}_hnsw",)]
 
 
 def test_a_rebuild_that_was_interrupted_is_begun_again(stores, model):
     build(stores, model)
+    left_over = [f"embedding_v{model}_hnsw_{which}" for which in ("new", "old")]
     with stores.catalog.transaction() as tx:
-        tx.cursor().execute(
-            f"CREATE INDEX embedding_v{model}_hnsw_new ON embedding_v{model} (face_id)"
-        )
+        for name in left_over:
+            tx.cursor().execute(f"CREATE INDEX {name} ON embedding_v{model} (face_id)")
     assert job.rebuild(context("rebuild"), stores)["met"]
+    with stores.catalog.transaction() as tx:
+        assert not any(vector_index.exists(tx, name) for name in left_over)
 
 
 def test_it_is_measured_when_it_is_due(stores, model, vectors):
@@ -258,6 +261,53 @@ def test_building_waits_for_who_writes_however_long_that_takes(stores, model, ve
     assert job.rebuild(context("rebuild"), impatient)["met"]
     assert ended.is_set()
     writer.join()
+
+
+class Interposed(Catalog):
+    """A catalogue that calls `meanwhile` before the first statement with `word`."""
+
+    def __init__(self, database, word, meanwhile):
+        super().__init__(database, lock_s=1)
+        left = [meanwhile]
+
+        class Watching(psycopg2.extensions.cursor):
+            def execute(self, statement, values=None):
+                if word in statement and left:
+                    left.pop()()
+                return super().execute(statement, values)
+
+        self._cursor = Watching
+
+    def connect(self):
+        connection = super().connect()
+        connection.cursor_factory = self._cursor
+        return connection
+
+
+def test_a_new_index_comes_into_its_place_beside_writers_and_look_ups(stores, model):
+    build(stores, model)
+    looked = []
+
+    def look_up_while_a_shard_is_written() -> None:
+        with stores.catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute(f"UPDATE embedding_v{model} SET vector = vector WHERE face_id = 1")
+            writing.set()
+            time.sleep(3)  # by now the other one is at putting it in place
+            with impatient.catalog.transaction() as other, other.cursor() as looking:
+                looking.execute(f"SELECT count(*) FROM embedding_v{model}")
+                looked.append(looking.fetchone())
+
+    writing, thread = Event(), Thread(target=look_up_while_a_shard_is_written)
+
+    def begin() -> None:
+        thread.start()
+        assert writing.wait(60)
+
+    impatient = Stores(stores.settings)
+    impatient.catalog = Interposed(stores.settings.database, "RENAME", begin)
+    assert job.rebuild(context("rebuild"), impatient)["met"]
+    thread.join()
+    assert looked == [(FACES,)]
 
 
 def test_too_few_faces_need_no_index(stores, model):

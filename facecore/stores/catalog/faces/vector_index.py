@@ -99,15 +99,15 @@ def build(tx: Transaction, model_version_id: int, dimension: int) -> None:
 def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
     """Build the index, anew beside the old one if there is one, then put it in its place.
 
-    Look-ups and writers go on meanwhile. Interrupted, the old one stays; repeated, it begins
-    again.
+    Look-ups and writers go on meanwhile, and it waits for those who write. Interrupted, the old
+    one stays, or the new one is in place already; repeated, it begins again.
 
     Raises:
         NotFound: the version has no vectors.
         CatalogBusy: it is being rebuilt already.
     """
     table = partition(model_version_id)
-    new = f"{table}_hnsw_new"
+    name, new, old = (f"{table}_hnsw{suffix}" for suffix in ("", "_new", "_old"))
     connection = catalog.connect()
     connection.autocommit = True  # an index that is built concurrently wants no transaction
     try:
@@ -120,7 +120,8 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
             # It waits for those who write, a shard's minutes perhaps, and holds nobody up.
             cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
             _give_memory(cursor, table, dimension, local=False)
-            cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
+            for left_over in (new, old):
+                cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {left_over}")
             statement = _statement(new, table, dimension, how="CONCURRENTLY")
             try:
                 cursor.execute(statement)
@@ -128,11 +129,13 @@ def rebuild(catalog: Catalog, model_version_id: int, dimension: int) -> None:
                 cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
                 cursor.execute("SET max_parallel_maintenance_workers = 0")
                 cursor.execute(statement)
-            cursor.execute("RESET lock_timeout")  # putting it in place would hold others up
-            # Two statements sent together are one transaction.
+            # Neither renaming nor dropping concurrently holds anybody up: a plain DROP would wait
+            # for every writer, and every look-up for it. Two statements sent together are one
+            # transaction.
             cursor.execute(
-                f"DROP INDEX IF EXISTS {table}_hnsw; ALTER INDEX {new} RENAME TO {table}_hnsw"
+                f"ALTER INDEX IF EXISTS {name} RENAME TO {old}; ALTER INDEX {new} RENAME TO {name}"
             )
+            cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {old}")
     finally:
         connection.close()
 
