@@ -129,10 +129,13 @@ def release(
         quarantine.decide(tx, image, "release", actor=actor, reason=reason)
         return None
 
-    outcome, keys = _each(stores, image_ids, actor, reason, "quarantine.released", one)
-    # Committed: what lies in the quarantine is only a copy now.
-    for image_id in outcome.done:
-        stores.objects.delete("quarantine", keys[image_id])
+    outcome = _each(stores, image_ids, actor, reason, "quarantine.released", one)
+    # Committed: what lies in the quarantine is only a copy now, unless extraction has refused
+    # the image meanwhile.
+    with stores.catalog.transaction() as tx:
+        for image in quarantine.lock(tx, outcome.done).values():
+            if image.status is not ImageStatus.QUARANTINED:
+                stores.objects.delete("quarantine", image.object_key)
     return outcome
 
 
@@ -159,8 +162,7 @@ def discard(
             stores.objects.delete(bucket, image.object_key)
         return None
 
-    outcome, _ = _each(stores, image_ids, actor, reason, "quarantine.discarded", one)
-    return outcome
+    return _each(stores, image_ids, actor, reason, "quarantine.discarded", one)
 
 
 def _each(
@@ -170,8 +172,8 @@ def _each(
     reason: str,
     action: str,
     one: Callable[[Transaction, Quarantined], str | None],
-) -> tuple[Outcome, dict[int, str]]:
-    """Decide on each image in one transaction; returns the outcome, and object keys by id."""
+) -> Outcome:
+    """Decide on each image in one transaction."""
     wanted = sorted(set(image_ids))
     if not actor.strip() or not reason.strip():
         raise UsageError("a decision on the quarantine needs somebody who makes it and a reason.")
@@ -195,7 +197,7 @@ def _each(
         for image in fresh:
             details = {"reasons": sorted(image.codes)}
             audit.record(tx, actor, action, f"image/{image.id}", reason, details)
-    return outcome, {image_id: image.object_key for image_id, image in held.items()}
+    return outcome
 
 
 def _fault(stores: Stores, image: Quarantined) -> str | None:

@@ -208,6 +208,24 @@ def test_a_lost_picture_that_was_put_back_can_be_released(stores, deliver, noisy
     assert where(stores, image) == {"images"}
 
 
+def test_a_picture_that_extraction_refuses_at_once_keeps_its_bytes(stores, deliver, monkeypatch):
+    image = deliver(one=flat(250))["one"]
+    decide = quarantine_review._each
+
+    def decided_then_refused(*given):
+        outcome = decide(*given)
+        with stores.catalog.transaction() as tx:
+            failed = {image.id: [{"code": "extraction_failed", "detail": "x"}]}
+            moved = moving.quarantine(stores, tx, {image.id: image.object_key}, failed)
+        moving.remove_originals(stores, moved)
+        return outcome
+
+    monkeypatch.setattr(quarantine_review, "_each", decided_then_refused)
+    assert quarantine_review.release([image.id], **WHO, stores=stores).done == [image.id]
+    assert now(stores, image).status is ImageStatus.QUARANTINED
+    assert where(stores, image) == {"quarantine"}
+
+
 def test_a_decision_needs_a_reason_and_an_image(stores, deliver):
     image = deliver(one=flat(3))["one"]
     with pytest.raises(UsageError, match="reason"):
