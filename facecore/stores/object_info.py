@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.errors
 import email.header
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,11 @@ def encoded(value: str) -> str:
 
 
 def _decoded(value: str) -> str:
-    return str(email.header.make_header(email.header.decode_header(value)))
+    """What `encoded` wrote. Others may write anything; what cannot be decoded stays as it is."""
+    try:
+        return str(email.header.make_header(email.header.decode_header(value)))
+    except (LookupError, ValueError, email.errors.HeaderParseError):
+        return value
 
 
 def _etag(value: str | None) -> str:

@@ -110,6 +110,15 @@ def test_metadata_of_any_characters_is_kept(objects):
     assert objects.stat("images", "m").metadata == given
 
 
+@pytest.mark.parametrize(
+    "value", ["=?bogus?b?AAAA?=", "=?utf-8?b?/w==?=", "=?us-ascii?q?=e9?=", "=?utf-8?b?A?="]
+)
+def test_metadata_that_only_looks_encoded_stays_as_it_is(objects, value):
+    objects.put("landing", "m", b"x", metadata={"source": value})
+    assert objects.stat("landing", "m").metadata == {"source": value}
+    assert objects.read("landing", "m")[0].metadata == {"source": value}
+
+
 def test_what_is_missing_is_named(objects, s3):
     for call in (
         lambda: objects.get("landing", "no/such"),
