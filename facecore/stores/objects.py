@@ -53,6 +53,9 @@ class Usage:
 class ObjectStore:
     """The platform's buckets. Safe to share between threads and to use after a fork.
 
+    Bytes are those that the server holds, whatever an object's Content-Encoding says: whoever
+    writes an object sets that, and unpacking would go beyond every limit.
+
     All methods raise, besides what they name:
         ObjectStoreUnavailable: the server cannot be reached or failed.
         CredentialsRejected: it refused the access key, its signature or the permission.
@@ -136,7 +139,7 @@ class ObjectStore:
         with self._told(bucket_name, key):
             response = self._client.get_object(self._s3.bucket(bucket_name), key, offset, length)
             try:
-                return bytes(response.read())
+                return bytes(response.read(decode_content=False))
             finally:
                 response.close()
                 response.release_conn()
@@ -147,7 +150,7 @@ class ObjectStore:
         with self._told(bucket_name, key):
             response = self._client.get_object(self._s3.bucket(bucket_name), key)
             try:
-                for piece in response.stream(1 << 20):
+                for piece in response.stream(1 << 20, decode_content=False):
                     digest.update(piece)
             finally:
                 response.close()
@@ -273,7 +276,7 @@ class ObjectStore:
             if max_bytes is not None and info.size > max_bytes:
                 response.close()  # unread: this connection cannot be used again
                 raise ObjectTooLarge(bucket, key, info.size, max_bytes)
-            return info, bytes(response.read())
+            return info, bytes(response.read(decode_content=False))
         finally:
             response.release_conn()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import socket
@@ -57,6 +58,17 @@ def test_a_digest_is_read_in_pieces(objects):
     assert objects.sha256("landing", "big") == hashlib.sha256(data).hexdigest()
     with pytest.raises(ObjectMissing):
         objects.sha256("landing", "no/such")
+
+
+@pytest.mark.parametrize(
+    "data", [b"not packed", gzip.compress(b"packed" * 1000)], ids=["plain", "packed"]
+)
+def test_the_stored_bytes_are_read_whatever_the_content_encoding_says(objects, data):
+    objects.put("landing", "g", data, metadata={"Content-Encoding": "gzip"})
+    info, read = objects.read("landing", "g", max_bytes=len(data))
+    assert (info.size, read) == (len(data), data)
+    assert objects.get_range("landing", "g", 2, 5) == data[2:7]
+    assert objects.sha256("landing", "g") == hashlib.sha256(data).hexdigest()
 
 
 def test_an_empty_object_is_an_object(objects):

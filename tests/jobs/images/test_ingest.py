@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -138,6 +139,24 @@ def test_what_is_no_picture_is_kept_with_its_reason(
             assert image is not None
             assert image.reasons[0]["code"] == reason
             assert image.width is None or reason == "truncated"
+
+
+def test_a_content_encoding_changes_nothing(
+    stores: Stores, context: Context, noisy_jpeg: Jpeg
+) -> None:
+    """A plain picture may be labelled so; what really is packed is no picture."""
+    packed = gzip.compress(noisy_jpeg(2))
+    for key, data in {"cam/plain.jpg": noisy_jpeg(1), "cam/packed.jpg": packed}.items():
+        stores.objects.put("landing", key, data, metadata={"Content-Encoding": "gzip"})
+    assert run(stores, context)["images"] == 2
+    assert keys(stores, "landing") == []
+    with stores.catalog.transaction() as tx:
+        plain = images.find(tx, hashlib.sha256(noisy_jpeg(1)).hexdigest())
+        refused = images.find(tx, hashlib.sha256(packed).hexdigest())
+    assert plain is not None
+    assert (plain.format, plain.reasons) == ("JPEG", [])
+    assert refused is not None
+    assert refused.reasons[0]["code"] == "not_an_image"
 
 
 def test_too_large_a_file_is_moved_without_being_read_whole(
