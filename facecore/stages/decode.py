@@ -2,7 +2,8 @@
 
 `inspect` looks at headers only and applies the limits; `decode` does the same first, so no
 pixel is decoded before the size was accepted. Nothing but `ImageRejected` is raised, whatever
-the bytes are. Both are thread-safe and change no global setting of Pillow.
+the bytes are, except for want of memory, which is no fault of the file: then what says so
+(`workers.is_out_of_memory`). Both are thread-safe and change no global setting of Pillow.
 
 What is made of each kind of picture:
 
@@ -47,6 +48,9 @@ _EIGHT_BIT_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 _WHITE = (255, 255, 255)
+# Pillow counts the bits of a row, 64 a pixel at most, in 31; a longer one it calls a MemoryError.
+_LONGEST_ROW = (2**31 - 1) // 64 - 7
+_BYTES_A_PIXEL = 12  # that decoding takes at most: coefficients of a progressive CMYK JPEG, ink
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,14 @@ def _decode_jpeg(data: bytes) -> Image:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
+    from facecore.stages.workers import is_out_of_memory
+
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         pixels = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         if "truncated" in str(error):
             raise truncated("JPEG", data) from None
         raise damaged("JPEG", _first_line(error)) from None
@@ -215,6 +223,8 @@ def _decode_jpeg(data: bytes) -> Image:
 
 
 def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader, factor: int = 1) -> Image:
+    if raw.width > _LONGEST_ROW:
+        raise unsupported(f"{kind} with rows of {raw.width:,} pixels")
     try:
         picture = _open(data, kind)
         opened_size = picture.size
@@ -226,14 +236,23 @@ def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader, factor: int = 1)
             picture.draft(None, (raw.width // factor, raw.height // factor))
         picture.load()
         return _rgb(picture, inverted=kind == "JPEG" and not raw.adobe)
-    except ImageRejected:
+    except (ImageRejected, MemoryError):
         raise
     except Exception as error:
         # Pillow's plugins raise nearly anything on damaged bytes (OSError, SyntaxError,
-        # ValueError, struct.error, KeyError, MemoryError …); all of it means this file.
+        # ValueError, struct.error, KeyError …); all of it means this file, unless memory is full.
+        _ask_for_memory(raw)
         if isinstance(error, EOFError) or "truncated" in str(error).lower():
             raise truncated(kind, data) from error
         raise damaged(kind, _first_line(error)) from error
+
+
+def _ask_for_memory(raw: RawHeader) -> None:
+    """Raise MemoryError where an intact picture could not be decoded either.
+
+    The decoders of JPEG and WebP call it damage when they get no memory.
+    """
+    np.empty((raw.height, raw.width, _BYTES_A_PIXEL), np.uint8)  # had, never touched
 
 
 def _open(data: bytes, kind: str) -> ImageFile:

@@ -31,7 +31,10 @@ Items = TypeVar("Items", bound=Sliceable)
 Result = TypeVar("Result")
 
 
-_CPU_MEMORY_FULL = ("can't allocate memory", "bad_alloc", "out of memory", "Cannot allocate memory")
+_CPU_MEMORY_FULL = (
+    "can't allocate memory", "bad_alloc", "out of memory", "Cannot allocate memory",
+    "Insufficient memory",  # libjpeg
+)  # fmt: skip
 _here = threading.local()
 
 

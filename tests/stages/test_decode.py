@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zlib
@@ -46,6 +49,13 @@ def encoded(picture: Image.Image | np.ndarray, kind: str, **options) -> bytes:
 def png_header(width: int, height: int) -> bytes:
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
 
 
 def rejection(data: bytes, limits: Limits = LIMITS) -> ImageRejected:
@@ -145,10 +155,7 @@ def test_sixteen_bit_colour_png():
     row = b"\0" + b"".join(struct.pack(">HHH", 0x8001, 0x40FF, 0xFF00) for _ in range(4))
     header = struct.pack(">IIBBBBB", 4, 2, 16, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(row * 2)), (b"IEND", b"")]
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
+    data = png(chunks)
     assert inspect(data, LIMITS).mode == "RGB;16"
     assert decode(data, LIMITS).reshape(-1, 3).tolist() == [[0x80, 0x40, 0xFF]] * 8
 
@@ -315,6 +322,51 @@ def test_a_file_whose_headers_disagree_is_damaged():
     second = png_header(WIDTH, HEIGHT * 2)[8:]
     data[33:33] = second  # a second IHDR: Pillow believes the last one
     assert rejection(bytes(data)).reason == "undecodable"
+
+
+def test_want_of_memory_is_no_fault_of_the_picture():
+    program = """
+import io, re, resource
+from PIL import Image
+from facecore.stages.decode import Limits, decode, read
+from facecore.stages.workers import is_out_of_memory
+
+def encoded(mode, kind, **options):
+    buffer = io.BytesIO()
+    Image.new(mode, (6000, 6000)).save(buffer, kind, **options)
+    return read(buffer.getvalue(), Limits())
+
+progressive = encoded("RGB", "JPEG", progressive=True)
+calls = [
+    encoded("RGB", "JPEG").decode,
+    progressive.decode,
+    lambda: progressive.decode_reduced(3000),
+    encoded("CMYK", "JPEG").decode,
+    encoded("RGB", "PNG").decode,
+    encoded("RGB", "TIFF", compression="tiff_lzw").decode,
+    encoded("RGB", "WEBP").decode,
+]
+progressive.decode()  # imports what it needs
+used = int(re.search("VmSize: *\t *([0-9]+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (24 << 20), resource.RLIM_INFINITY))
+for call in calls:
+    try:
+        print(call().shape)
+    except Exception as error:
+        print(is_out_of_memory(error) or error)
+"""
+    given_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed, at once
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=given_back, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["True"] * 7, done.stderr
+
+
+def test_a_row_too_long_for_pillow_is_the_pictures_fault():
+    """Pillow says MemoryError, which would be tried again for ever."""
+    header = struct.pack(">IIBBBBB", 40_000_000, 1, 16, 6, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    assert rejection(png(chunks)).reason == "unsupported_format"
 
 
 def test_tiff_tags_that_claim_more_than_the_file_are_refused():
