@@ -29,6 +29,7 @@ _MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # not stuffing (00), not a 
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _MAX_PAGES = 64
+_MAX_PLANES = 8  # samples of a TIFF's pixel that are stored apart; Pillow takes six
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 _TIFF_TAGS = (256, 257, 258, 262, 277, 322, 323, 273, 279, 324, 325)
 
@@ -309,9 +310,17 @@ def _tiff(data: bytes, check_size: SizeCheck) -> RawHeader:
         if page.value_bytes > len(data):
             # values that overlap: Pillow would copy each of them
             raise damaged("TIFF", "its tags claim more bytes than the file has")
-        for starts, counts in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
-            spans = zip(page.values.get(starts, b""), page.values.get(counts, b""), strict=False)
-            if any(start + count > len(data) for start, count in spans):
+        if page.repeated:  # Pillow believes the last
+            raise damaged("TIFF", "a tag is there twice")
+        tiles = -(-width // max(page.first(322), 16)) * -(-height // max(page.first(323), 16))
+        planes = min(page.first(277, 1), _MAX_PLANES)
+        for starts, counts, pieces in (
+            (_STRIP_OFFSETS, _STRIP_BYTES, height),
+            (_TILE_OFFSETS, _TILE_BYTES, tiles),
+        ):
+            if len(page.integers(starts)) > pieces * planes:  # Pillow makes objects of them
+                raise damaged("TIFF", "it has more strips or tiles than the picture has room for")
+            if page.last_end(starts, counts) > len(data):
                 raise truncated("TIFF", data)
         pages, seen, following = 1, {offset}, page.next_offset
         while following and following not in seen and len(seen) < _MAX_PAGES:
@@ -321,7 +330,7 @@ def _tiff(data: bytes, check_size: SizeCheck) -> RawHeader:
             following = other.next_offset
     except TagsDamaged:
         raise truncated("TIFF", data) from None
-    deep = max(page.values.get(258, (1,)), default=1)
+    deep = int(page.integers(258).max(initial=1))
     modes = {1: "L", 3: "RGB", 4: "CMYK" if page.first(262) == 5 else "RGBA"}
     mode = modes.get(page.first(277, 1), "other") + ";16" * (deep == 16)
     return RawHeader(width, height, mode, pages, data)

@@ -1,8 +1,9 @@
 """Reads single tags out of TIFF directories: TIFF files, and the EXIF block inside the others.
 
-Only wanted tags are read, and nothing is followed twice, so hostile directories (overlapping
-values, endless chains) cost neither memory nor time. Pillow's own EXIF reader copies every
-value of every entry: 64 KiB of EXIF can grow to hundreds of MiB there.
+Only wanted tags are read, their integers stay where they are in the block, and nothing is
+followed twice, so hostile directories (overlapping values, endless chains) cost neither memory
+nor time. Pillow's own EXIF reader copies every value of every entry: 64 KiB of EXIF can grow to
+hundreds of MiB there.
 
 Source: TIFF 6.0 (Adobe, 1992), section 2; Exif 2.32 (CIPA DC-008), sections 4.6.4 and 4.6.5.
 """
@@ -14,6 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
+import numpy.typing as npt
+
 ORIENTATION = 274
 _DATE_TIME = 306
 _EXIF_DIRECTORY = 34665
@@ -21,8 +25,11 @@ _DATE_ORIGINAL, _DATE_DIGITIZED = 36867, 36868
 _OFFSET, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 36880, 36881, 36882
 # byte length of each TIFF field type, by its number
 _SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)
-_INTEGER_CODES = {1: "B", 3: "H", 4: "I"}
+_INTEGER_TYPES = {1: "u1", 3: "u2", 4: "u4"}
+_TEXT_BYTES = 64  # of an ASCII tag; a time takes 20
 _EARLIEST_YEAR = 1900  # before cameras had clocks: not a date
+
+Integers = npt.NDArray[np.unsignedinteger]
 
 
 class TagsDamaged(ValueError):
@@ -34,19 +41,32 @@ class Directory:
     """The wanted tags of one image file directory (IFD).
 
     Attributes:
-        values: tag → integers, or the raw bytes of an ASCII tag.
+        values: tag → integers, a view of the block; or the first bytes of an ASCII tag.
         value_bytes: bytes that the values of *all* entries claim.
+        repeated: whether a wanted tag is there twice; `values` has the first.
         next_offset: where the next directory starts; 0 when this is the last.
     """
 
-    values: dict[int, tuple[int, ...] | bytes]
+    values: dict[int, Integers | bytes]
     value_bytes: int
+    repeated: bool
     next_offset: int
 
     def first(self, tag: int, default: int = 0) -> int:
         """The first integer of a tag."""
+        found = self.integers(tag)
+        return int(found[0]) if len(found) else default
+
+    def integers(self, tag: int) -> Integers:
+        """All integers of a tag; none when it is not there."""
         value = self.values.get(tag)
-        return value[0] if isinstance(value, tuple) and value else default
+        return value if isinstance(value, np.ndarray) else np.zeros(0, np.uint32)
+
+    def last_end(self, starts: int, counts: int) -> int:
+        """Where the last of the spans ends that two tags state."""
+        both = min(len(self.integers(starts)), len(self.integers(counts)))
+        ends = np.add(self.integers(starts)[:both], self.integers(counts)[:both], dtype=np.uint64)
+        return int(ends.max(initial=0))
 
 
 def byte_order(block: bytes) -> tuple[str, int]:
@@ -74,26 +94,25 @@ def read_directory(block: bytes, order: str, offset: int, wanted: Iterable[int])
         (next_offset,) = struct.unpack_from(order + "I", block, offset + 2 + 12 * count)
     except struct.error:
         raise TagsDamaged(f"directory at {offset} reaches beyond the end") from None
-    values: dict[int, tuple[int, ...] | bytes] = {}
-    claimed = 0
+    values: dict[int, Integers | bytes] = {}
+    claimed, repeated = 0, False
     entries = struct.iter_unpack(order + "HHI4s", block[offset + 2 : offset + 2 + 12 * count])
     for tag, kind, number, inline in entries:
         size = number * (_SIZES[kind] if kind < len(_SIZES) else 1)
         claimed += size
+        repeated |= tag in values
         if tag not in wanted or tag in values:
             continue
-        if size <= 4:
-            raw = inline[:size]
-        else:
-            (start,) = struct.unpack(order + "I", inline)
+        held, start = inline, 0
+        if size > 4:
+            held, (start,) = block, struct.unpack(order + "I", inline)
             if start + size > len(block):
                 raise TagsDamaged(f"tag {tag} reaches beyond the end")
-            raw = block[start : start + size]
-        if kind in _INTEGER_CODES:
-            values[tag] = struct.unpack(f"{order}{number}{_INTEGER_CODES[kind]}", raw)
+        if kind in _INTEGER_TYPES:
+            values[tag] = np.frombuffer(held, order + _INTEGER_TYPES[kind], number, start)
         elif kind == 2:
-            values[tag] = raw
-    return Directory(values, claimed, int(next_offset))
+            values[tag] = held[start : start + min(size, _TEXT_BYTES)]
+    return Directory(values, claimed, repeated, int(next_offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +164,7 @@ def _time(
     return moment.replace(tzinfo=zone)
 
 
-def _ascii(value: tuple[int, ...] | bytes | None) -> str:
+def _ascii(value: Integers | bytes | None) -> str:
     raw = value if isinstance(value, bytes) else b""
     return raw.split(b"\0", 1)[0].decode("ascii", "replace").strip()
 

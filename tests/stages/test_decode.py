@@ -384,6 +384,37 @@ def test_tiff_tags_that_claim_more_than_the_file_are_refused():
     assert "claim more bytes" in error.evidence["detail"]
 
 
+def tiff(entries: list[tuple[int, int, int, int]], values: bytes) -> bytes:
+    """Tag, kind, number and value (or its place) of each entry; `values` begin at byte 8."""
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    start = struct.pack("<I", 8 + len(values))
+    return b"II*\0" + start + values + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+def test_a_tiffs_header_is_read_without_copying_what_it_claims():
+    values = bytes(2**20)
+    claims = [(tag, 3, len(values) // 2, 8) for tag in (273, 279, 324, 325)]
+    data = tiff([(256, 3, 1, 100), (257, 3, 1, 100), *claims], values)
+    tracemalloc.start()
+    error = rejection(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "claim more bytes" in error.evidence["detail"]
+    assert peak < len(data)
+
+
+@pytest.mark.parametrize(("starts", "counts"), [(273, 279), (324, 325)])
+def test_a_tiff_with_more_pieces_than_pixels_is_damaged(starts, counts):
+    """Pillow would make objects of all of them: 120 times the file, for minutes."""
+    claims = [(starts, 1, 50_000, 8), (counts, 1, 50_000, 8)]
+    error = rejection(tiff([(256, 3, 1, 100), (257, 3, 1, 100), *claims], bytes(100_000)))
+    assert (error.reason, "strips or tiles" in error.evidence["detail"]) == ("undecodable", True)
+    # the last of two entries is what Pillow believes
+    few = [(starts, 1, 1, 8), (257, 3, 1, 100), (257, 3, 1, 100)]
+    error = rejection(tiff([(256, 3, 1, 100), *few], bytes(100_000)))
+    assert (error.reason, error.evidence["detail"]) == ("undecodable", "a tag is there twice")
+
+
 SEEDS = {kind: encoded(scene(), kind) for kind in FORMATS} | {
     "exif": encoded(scene(), "JPEG", exif=Image.Exif()),
     "cmyk": encoded(Image.fromarray(scene()).convert("CMYK"), "JPEG"),

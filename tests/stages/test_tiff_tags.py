@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -61,6 +62,28 @@ def test_values_beyond_the_end_are_damage():
         read_directory(data, order, offset, (273,))
     directory = read_directory(data, order, offset, ())
     assert (directory.values, directory.value_bytes, directory.next_offset) == ({}, 4000, 0)
+
+
+def test_values_are_not_copied():
+    """However many integers or characters a tag claims, and however often."""
+    body = b"\x00\x01" * 2**20
+    tags = [(274, 3, 2**20, 8), (306, 2, 2**21, 8), (34665, 3, 2**20, 8), (36880, 2, 2**21, 8)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body
+    data += struct.pack("<H", len(tags)) + entries + bytes(4)
+    tracemalloc.start()
+    assert read_exif(data) == Exif()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**16
+
+
+def test_a_tag_that_is_there_twice_is_told():
+    entry = struct.pack("<HHIHH", 274, 3, 1, 6, 0)
+    data = b"II*\0" + struct.pack("<IH", 8, 2) + entry * 2 + bytes(4)
+    assert read_directory(data, "<", 8, (274,)).repeated
+    assert not read_directory(data, "<", 8, ()).repeated
+    assert read_exif(data).orientation == 6
 
 
 @given(st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]), st.binary(max_size=200))
