@@ -4,7 +4,8 @@ Capture time: EXIF → object metadata → key (`source/yyyy/mm/dd/…`) → las
 Source: object metadata → the key's first folder → `unknown`.
 
 A camera's clock is believed even when it is absurd (1980, 2099): the quality gate looks for
-wrong clocks, and silently replacing such times would hide them.
+wrong clocks, and silently replacing such times would hide them. Only years from before cameras
+and the last that there is are no times: other zones push those beyond what Python can read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 
 UNKNOWN_SOURCE = "unknown"
 _SOURCE_LENGTH = 128
+_YEARS = range(1900, 9999)
 _METADATA_PREFIX = "x-amz-meta-"
 _TIME_FIELDS = ("captured-at", "capture-time", "timestamp")
 _SOURCE_FIELDS = ("source", "camera", "device")
@@ -89,9 +91,10 @@ def _aware(moment: datetime, zone: tzinfo) -> datetime | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:  # year 1 or 9999, pushed over the edge by its zone
         return None
+    return moment if moment.year in _YEARS else None
 
 
 def _parse(text: str) -> datetime | None:

@@ -86,6 +86,16 @@ def test_absurd_camera_clocks_are_kept_for_the_gate_to_find():
     assert trace("x", last_modified=MODIFIED, exif_time=wrong).captured_at.year == 2099
 
 
+@pytest.mark.parametrize("year", [1, 1899, 9999])
+def test_years_that_are_no_times_fall_through(year):
+    wrong = datetime(year, 6, 1)
+    found = trace(KEY, last_modified=MODIFIED, exif_time=wrong)
+    assert (found.captured_from, found.captured_at.year) == ("key", 2022)
+    metadata = {"captured-at": wrong.isoformat()}
+    found = trace(f"cam/{year:04}/06/01/x.jpg", last_modified=MODIFIED, metadata=metadata)
+    assert (found.captured_from, found.captured_at) == ("modified", MODIFIED)
+
+
 @given(st.text(max_size=80), st.dictionaries(st.text(max_size=12), st.text(max_size=40)))
 def test_any_key_and_metadata_give_an_answer(key, metadata):
     found = trace(key, last_modified=MODIFIED, metadata=metadata)

@@ -35,8 +35,10 @@ _GUARD = "FC001"  # raised by the triggers of the catalogue
 # Nothing waits for ever: for a lock, for a statement, or for a peer that is gone. A claimed
 # shard may idle for long inside its transaction, so that has no limit; a worker that died
 # releases it when its socket closes, and at the latest when the server's keepalives fail.
+# Times come back in UTC: the server's own zone may push the first and last years over the edge.
 _OPTIONS = (
-    "-c search_path=facecore,public -c lock_timeout={lock_s}s -c statement_timeout={statement_s}s "
+    "-c search_path=facecore,public -c timezone=UTC "
+    "-c lock_timeout={lock_s}s -c statement_timeout={statement_s}s "
     "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4"
 )
 _KEEPALIVES = {

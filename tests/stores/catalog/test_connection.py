@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
@@ -40,6 +41,24 @@ def test_a_block_that_ends_is_committed_and_one_that_raises_is_undone(catalog):
     with pytest.raises(KeyError, match="own error"):
         enrol_and_fail()
     assert _count(catalog) == 1
+
+
+def test_times_come_back_in_utc_whatever_the_databases_zone_is(catalog, migrated):
+    """New York's first years lie before Python's first: they could not be read."""
+    first = datetime(1, 1, 1, tzinfo=UTC)
+
+    def execute(statement: str) -> None:
+        with catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {migrated.name} {statement}")
+
+    execute("SET timezone = 'America/New_York'")
+    try:
+        with catalog.transaction() as tx, tx.cursor() as cursor:
+            cursor.execute("SELECT %s::timestamptz", [first])
+            (read,) = cursor.fetchone()
+    finally:
+        execute("RESET timezone")
+    assert (read, read.utcoffset()) == (first, timedelta(0))
 
 
 def test_a_wrong_password_is_said_and_never_shown(migrated):
