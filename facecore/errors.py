@@ -82,8 +82,8 @@ class KeyRefused(UsageError):
 
     def __init__(self, bucket: str, key: str) -> None:
         super().__init__(
-            f"object key {key!r} in bucket {bucket} is refused: empty, too long, or with a NUL "
-            "or a '.' or '..' segment.",
+            f"object key {key!r} in bucket {bucket} is refused: empty, too long, not UTF-8, "
+            "or with a NUL or a '.' or '..' segment.",
             remedy="Rename the object.",
         )
         self.bucket, self.key = bucket, key

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from facecore.cli.output import print_counts, print_json, progress
+from facecore.cli.output import print_counts, print_json, progress, words
 from facecore.cli.platform import Json
-from facecore.errors import UsageError
+from facecore.errors import KeyRefused, UsageError
 from facecore.jobs.lineage import command_context
 
 
@@ -32,13 +32,21 @@ def deliver(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Put a folder's files into the landing bucket, except what was taken in before."""
+    """Put a folder's files into the landing bucket, except what was taken in before.
+
+    Files whose names cannot be keys are named and left out; the command then ends with status 1.
+    """
     from facecore.jobs.images.upload import files_below, upload
     from facecore.jobs.stores import Stores
 
+    refused: list[KeyRefused] = []
     with progress("files") as advance:
-        sent = upload(Stores(), files_below(folder, prefix), advance)
-    _tell("Delivered", {"new_objects": sent}, json)
+        sent = upload(Stores(), files_below(folder, prefix), advance, refused.append)
+    _tell("Delivered", {"new_objects": sent, "refused": len(refused)}, json)
+    for error in refused:
+        words.print(str(error), markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 def ingest(

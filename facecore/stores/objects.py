@@ -61,7 +61,7 @@ class ObjectStore:
         CredentialsRejected: it refused the access key, its signature or the permission.
         StorageFull: it has no space left.
         NotFound: the bucket does not exist.
-        KeyRefused: the key is empty, too long, holds a NUL, or has a `.` or `..` segment.
+        KeyRefused: the key is empty, too long, no UTF-8, holds a NUL, or has a `.` or `..` segment.
         ConfigError: an unknown bucket, or an endpoint that is no http(s) address.
     """
 
@@ -323,10 +323,10 @@ class ObjectStore:
 
 
 def addressable(key: str) -> bool:
-    """Whether the key names one object only: clients and servers resolve `.` and `..`, and
-    neither a listing (XML) nor the catalogue can hold a NUL."""
-    return (
-        0 < len(key.encode("utf-8", "surrogatepass")) <= _KEY_BYTES
-        and "\0" not in key
-        and not {".", ".."} & set(key.split("/"))
-    )
+    """Whether the key names one object only: clients and servers resolve `.` and `..`, neither a
+    listing (XML) nor the catalogue can hold a NUL, and file names that are no UTF-8 have none."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:  # Python's stand-ins for bytes that are no UTF-8
+        return False
+    return 0 < size <= _KEY_BYTES and "\0" not in key and not {".", ".."} & set(key.split("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,18 @@ def test_a_wrong_object_store_secret(facecore: Facecore, ready: dict[str, str]) 
     done = facecore("ingest", **ready | {"FACECORE_S3__SECRET_KEY": "not-the-secret"})
     told(done, 2, "refused access key", "FACECORE_S3__SECRET_KEY")
     assert "not-the-secret" not in done.stderr
+
+
+def test_a_file_name_that_is_not_utf8_costs_that_file(
+    facecore: Facecore, ready: dict[str, str], tmp_path: Path
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name in (b"caf\xe9.jpg", b"good.jpg"):
+        Path(os.fsdecode(os.fsencode(inbox) + b"/" + name)).write_bytes(uuid4().bytes)
+    done = facecore("deliver", str(inbox), "--prefix", "names/", "--json", **ready)
+    told(done, 1, "caf\\udce9.jpg", "not UTF-8", "Rename")
+    assert json.loads(done.stdout) == {"new_objects": 1, "refused": 1}
 
 
 @pytest.fixture

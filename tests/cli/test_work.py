@@ -66,9 +66,9 @@ def test_from_a_folder_to_names(command: Command, tmp_path: Path) -> None:
 
     command("setup")
     assert command("enroll", "--person", obama.person, str(obama.path))[0]["state"] == "enrolled"
-    assert command("deliver", str(tmp_path / "inbox")) == {"new_objects": 2}
+    assert command("deliver", str(tmp_path / "inbox")) == {"new_objects": 2, "refused": 0}
     assert command("ingest")["shards"] == 1
-    assert command("deliver", str(tmp_path / "inbox")) == {"new_objects": 0}
+    assert command("deliver", str(tmp_path / "inbox")) == {"new_objects": 0, "refused": 0}
     assert command("ingest") == {"shards": 0}
     assert command("validate") == {"accepted": 1, "quarantined": 1}
     assert command("extract")["faces"] == 1

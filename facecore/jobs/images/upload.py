@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,9 +11,12 @@ from itertools import islice
 from mimetypes import guess_type
 from pathlib import Path
 
-from facecore.errors import UsageError
+from facecore.errors import KeyRefused, UsageError
 from facecore.jobs.stores import Stores
 from facecore.stores.catalog.images import images
+from facecore.stores.objects import addressable
+
+logger = logging.getLogger(__name__)
 
 _PER_LOOKUP = 1000
 
@@ -46,8 +50,12 @@ def upload(
     stores: Stores,
     deliveries: Iterable[Delivery],
     on_progress: Callable[[int], None] = lambda _: None,
+    on_refused: Callable[[KeyRefused], None] = logger.warning,
 ) -> int:
     """Deliver files; returns how many were not known yet.
+
+    A file whose name cannot be a key, such as one that is not UTF-8, is left out and told to
+    `on_refused`.
 
     Known is a key whose content was taken in before: the ETag of an object written in one part
     is the MD5 of its bytes. Where a server computes ETags differently the file is delivered
@@ -65,7 +73,7 @@ def upload(
 
     sent = seen = 0
     with ThreadPoolExecutor(stores.settings.s3.connections, "upload") as pool:
-        for batch in _batches(deliveries):
+        for batch in _batches(_nameable(stores, deliveries, on_refused)):
             etags = pool.map(_md5, (d.path for d in batch))
             pairs = [(d.key, etag) for d, etag in zip(batch, etags, strict=True)]
             with stores.catalog.transaction() as tx:
@@ -76,6 +84,16 @@ def upload(
             seen += len(batch)
             on_progress(seen)
     return sent
+
+
+def _nameable(
+    stores: Stores, deliveries: Iterable[Delivery], on_refused: Callable[[KeyRefused], None]
+) -> Iterator[Delivery]:
+    for delivery in deliveries:
+        if addressable(delivery.key):
+            yield delivery
+        else:
+            on_refused(KeyRefused(stores.settings.s3.bucket("landing"), delivery.key))
 
 
 def _batches(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
