@@ -1,7 +1,8 @@
 """Where and when a picture was taken, from the best witness there is.
 
 Capture time: EXIF → object metadata → key (`source/yyyy/mm/dd/…`) → last-modified.
-Source: object metadata → the key's first folder → `unknown`.
+Source: object metadata → the key's first folder → `unknown`. Pictures of the gallery have the
+source `enrolment`, which reports leave out, so what is delivered under that name is `enrolment_`.
 
 A camera's clock is believed even when it is absurd (1980, 2099): the quality gate looks for
 wrong clocks, and silently replacing such times would hide them. Only years from before cameras
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Literal
 
 UNKNOWN_SOURCE = "unknown"
+_GALLERY_SOURCE = "enrolment"
 _SOURCE_LENGTH = 128
 _YEARS = range(1900, 9999)
 _METADATA_PREFIX = "x-amz-meta-"
@@ -38,7 +40,7 @@ class Provenance:
     """The answer.
 
     Attributes:
-        source: camera or sender, printable, 1–128 characters.
+        source: camera or sender, printable, 1–128 characters; never `enrolment`.
         captured_at: aware.
         captured_from: the witness of `captured_at`.
     """
@@ -74,7 +76,11 @@ def trace(
         for name, value in (metadata or {}).items()
     }
     path = key.removeprefix(prefix).lstrip("/")
-    source = next((s for f in _SOURCE_FIELDS if (s := _clean(fields.get(f, "")))), "")
+    source = next(
+        (s for f in _SOURCE_FIELDS if (s := _clean(fields.get(f, "")))), _source_in_key(path)
+    )
+    if source == _GALLERY_SOURCE:
+        source += "_"
     witnesses: tuple[tuple[CapturedFrom, datetime | None], ...] = (
         ("exif", exif_time),
         ("metadata", next((t for f in _TIME_FIELDS if (t := _parse(fields.get(f, "")))), None)),
@@ -83,8 +89,8 @@ def trace(
     for witness, moment in witnesses:
         aware = None if moment is None else _aware(moment, zone)
         if aware is not None:
-            return Provenance(source or _source_in_key(path), aware, witness)
-    return Provenance(source or _source_in_key(path), last_modified, "modified")
+            return Provenance(source, aware, witness)
+    return Provenance(source, last_modified, "modified")
 
 
 def _aware(moment: datetime, zone: tzinfo) -> datetime | None:

@@ -60,6 +60,14 @@ def test_a_prefix_is_not_the_source():
     assert found.source == "cam"
 
 
+def test_the_gallerys_own_source_is_not_given_to_deliveries():
+    """Reports leave it out: a camera of that name would count nowhere."""
+    found = trace("enrolment/2024/05/06/x.jpg", last_modified=MODIFIED)
+    assert (found.source, found.captured_from) == ("enrolment_", "key")
+    metadata = {"source": " enrolment"}
+    assert trace("x", last_modified=MODIFIED, metadata=metadata).source == "enrolment_"
+
+
 def test_naive_clocks_tick_in_the_given_zone_and_aware_ones_do_not():
     zone = timezone(timedelta(hours=2))
     assert trace("x", last_modified=MODIFIED, exif_time=EXIF, zone=zone).captured_at == (
