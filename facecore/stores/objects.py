@@ -62,18 +62,24 @@ class ObjectStore:
         StorageFull: it has no space left.
         NotFound: the bucket does not exist.
         KeyRefused: the key is empty, too long, no UTF-8, holds a NUL, or has a `.` or `..` segment.
-        ConfigError: an unknown bucket, or an endpoint that is no http(s) address.
+        ConfigError: an unknown bucket, or an endpoint that is no http(s) address or holds a user.
     """
 
     def __init__(self, s3: S3Settings) -> None:
         self._s3 = s3
+        if "@" in s3.endpoint:  # nor is it shown: errors name the endpoint
+            raise ConfigError(
+                "The S3 endpoint holds a user or password, which belong elsewhere.",
+                remedy="Take them out of FACECORE_S3__ENDPOINT; set FACECORE_S3__ACCESS_KEY and "
+                "FACECORE_S3__SECRET_KEY.",
+            )
         parts = urlsplit(s3.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise ConfigError(
                 f"S3 endpoint {s3.endpoint!r} is not like https://host:port.",
                 remedy="Correct FACECORE_S3__ENDPOINT.",
             )
-        self._netloc, self._secure = parts.netloc.rpartition("@")[2], parts.scheme == "https"
+        self._netloc, self._secure = parts.netloc, parts.scheme == "https"
         self._opened: tuple[int, Minio] | None = None
         self._deletes_by_etag: bool | None = None  # None: not asked yet
 

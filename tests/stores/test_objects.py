@@ -286,6 +286,13 @@ def test_an_endpoint_that_is_no_address_is_refused(endpoint):
         ObjectStore(S3Settings(endpoint=endpoint))
 
 
+@pytest.mark.parametrize("endpoint", ["http://me:hunter2@h:1", "https://hunter2@h", "me:hunter2@h"])
+def test_a_password_in_the_endpoint_is_refused_and_never_shown(endpoint):
+    with pytest.raises(ConfigError, match="FACECORE_S3__SECRET_KEY") as caught:
+        ObjectStore(S3Settings(endpoint=endpoint))
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_unknown_bucket_name_is_refused(objects):
     with pytest.raises(ConfigError, match="known are"):
         objects.put("elsewhere", "a", b"x")
