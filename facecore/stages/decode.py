@@ -10,7 +10,7 @@ What is made of each kind of picture:
 ================  ==================================================================
 EXIF orientation  applied (1–8); a damaged EXIF block counts as absent
 greyscale, 1 bit  repeated into three channels
-16 bits           the high byte of each channel
+16 bits           the high byte of each channel, inverted where a TIFF says white is 0
 alpha             laid over white, as most viewers show it; so for palettes
 CMYK JPEG         Adobe's inverted values and plain ones, converted without ICC profile
 JPEG + more data  what follows the picture (motion photos, junk) is ignored
@@ -235,7 +235,7 @@ def _decode_with_pillow(data: bytes, kind: str, raw: RawHeader, factor: int = 1)
         if factor > 1:
             picture.draft(None, (raw.width // factor, raw.height // factor))
         picture.load()
-        return _rgb(picture, inverted=kind == "JPEG" and not raw.adobe)
+        return _rgb(picture, inverted=raw.white_is_zero or (kind == "JPEG" and not raw.adobe))
     except (ImageRejected, MemoryError):
         raise
     except Exception as error:
@@ -287,6 +287,8 @@ def _rgb(picture: ImageFile, *, inverted: bool) -> Image:
 
     if picture.mode in _SIXTEEN_BIT_MODES:
         high = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        if inverted:  # which Pillow does by itself with 8 bits
+            high = ~high
         return np.repeat(high[:, :, None], 3, axis=2)
     if picture.mode in _ALPHA_MODES or "transparency" in picture.info:
         layered = picture.convert("RGBA")

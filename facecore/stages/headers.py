@@ -46,6 +46,7 @@ class RawHeader:
         frames: pictures in the file, as far as they were counted.
         exif: the EXIF block (a TIFF structure), empty when there is none.
         adobe: a JPEG with Adobe's marker, whose CMYK values are stored inverted.
+        white_is_zero: a TIFF whose grey values are stored inverted.
     """
 
     width: int
@@ -54,6 +55,7 @@ class RawHeader:
     frames: int = 1
     exif: bytes = b""
     adobe: bool = False
+    white_is_zero: bool = False
 
 
 def sniff(data: bytes) -> str:
@@ -333,7 +335,7 @@ def _tiff(data: bytes, check_size: SizeCheck) -> RawHeader:
     deep = int(page.integers(258).max(initial=1))
     modes = {1: "L", 3: "RGB", 4: "CMYK" if page.first(262) == 5 else "RGBA"}
     mode = modes.get(page.first(277, 1), "other") + ";16" * (deep == 16)
-    return RawHeader(width, height, mode, pages, data)
+    return RawHeader(width, height, mode, pages, data, white_is_zero=page.first(262, 1) == 0)
 
 
 _PARSERS: dict[str, Callable[[bytes, SizeCheck], RawHeader]] = {

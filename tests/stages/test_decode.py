@@ -391,6 +391,19 @@ def tiff(entries: list[tuple[int, int, int, int]], values: bytes) -> bytes:
     return b"II*\0" + start + values + struct.pack("<H", len(entries)) + directory + bytes(4)
 
 
+@pytest.mark.parametrize(("depth", "dtype"), [(8, "<u1"), (16, "<u2")])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_a_tiff_whose_white_is_zero_comes_out_positive(depth, dtype, white_is_zero):
+    stored = np.linspace(0, 2**depth - 1, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(dtype)
+    values = stored.tobytes()
+    shape = [(256, 3, 1, WIDTH), (257, 3, 1, HEIGHT), (258, 3, 1, depth), (278, 3, 1, HEIGHT)]
+    grey = [(259, 3, 1, 1), (262, 3, 1, int(not white_is_zero)), (277, 3, 1, 1)]
+    data = tiff([*shape, *grey, (273, 4, 1, 8), (279, 4, 1, len(values))], values)
+    high = (stored >> (depth - 8)).astype(np.uint8)
+    expected = np.repeat((255 - high if white_is_zero else high)[:, :, None], 3, axis=2)
+    assert_close(decode(data, LIMITS), expected, 0)
+
+
 def test_a_tiffs_header_is_read_without_copying_what_it_claims():
     values = bytes(2**20)
     claims = [(tag, 3, len(values) // 2, 8) for tag in (273, 279, 324, 325)]
