@@ -9,13 +9,13 @@ from typing import Literal
 
 from facecore.errors import UsageError
 from facecore.jobs.lineage import code_version
-from facecore.jobs.models.champions import champions, default_extractor, extractor
+from facecore.jobs.models.champions import Champions, champions, default_extractor, extractor
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.evaluate import calibrate_folder, evaluate_verification
 from facecore.lifecycle.thresholds import VERIFICATION_FMR, Calibration, threshold_at
 from facecore.lifecycle.verification import Verification
 from facecore.pipeline.extract import FaceExtractor
-from facecore.stores.catalog.models import models
+from facecore.stores.catalog.models import active, models
 
 Progress = Callable[[int, int], None]
 Which = Literal["champion", "default"]
@@ -35,8 +35,9 @@ def verification(
         model: the models in use ("champion", needs the registry), or the default pack, which
             needs no running platform.
     """
-    measured = _extractor(stores or Stores(), model)
-    return evaluate_verification(measured, images, pairs, progress=on_progress)
+    stores = stores or Stores()
+    chosen = champions(stores) if model == "champion" else None
+    return evaluate_verification(_extractor(stores, chosen), images, pairs, progress=on_progress)
 
 
 def calibrate(
@@ -55,11 +56,13 @@ def calibrate(
 
     Raises:
         UsageError: thresholds of the default pack were to be activated without a registry.
+        ModelsChanged: other models came into use meanwhile; theirs are left as they are.
     """
     stores = stores or Stores()
-    if model == "default" and out is None:
+    chosen = champions(stores) if model == "champion" else None
+    if chosen is None and out is None:
         raise UsageError("say where to write the default pack's calibration: --out FILE.")
-    measured = _extractor(stores, model)
+    measured = _extractor(stores, chosen)
     calibration = calibrate_folder(
         measured,
         images,
@@ -74,19 +77,23 @@ def calibrate(
     )
     if out is not None:
         out.write_text(json.dumps(calibration.to_json(), indent=1) + "\n", "utf-8")
-        return calibration
+    elif chosen is not None:
+        _use(stores, chosen, calibration)
+    return calibration
+
+
+def _use(stores: Stores, measured: Champions, calibration: Calibration) -> None:
     with stores.catalog.transaction() as tx:
+        active.require(tx, *measured.ids)
         models.set_calibration(
             tx,
-            models.active(tx, "embed").id,
+            measured.embedder_row.id,
             threshold_at(calibration, VERIFICATION_FMR).threshold,
             VERIFICATION_FMR,
             calibration.to_json(),
         )
-    return calibration
 
 
-def _extractor(stores: Stores, model: Which) -> FaceExtractor:
-    if model == "default":
-        return default_extractor(stores)
-    return extractor(stores, champions(stores))
+def _extractor(stores: Stores, chosen: Champions | None) -> FaceExtractor:
+    """That of these models, or of the default pack."""
+    return default_extractor(stores) if chosen is None else extractor(stores, chosen)

@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from facecore.errors import ModelsChanged
 from facecore.jobs.faces import extract, identify
 from facecore.jobs.lineage import RunContext
+from facecore.jobs.models.champions import champions
 from facecore.jobs.people.search import search
 from facecore.jobs.promotion import promotion, switching
 from facecore.jobs.stores import Stores
+from facecore.jobs.training import evaluate
+from facecore.lifecycle.thresholds import Calibration
 from facecore.stores.catalog.models import active, models, promotions
 from facecore.stores.catalog.pages.summary import summarise
 from facecore.stores.catalog.people import people
@@ -248,6 +252,41 @@ def test_a_shard_computed_by_the_pair_that_left_is_computed_again(
         state = summarise(tx)
         assert models.active(tx, "embed").version == challengers.rotated.version
     assert state.faces == state.embeddings
+
+
+def test_thresholds_measured_during_a_switch_are_not_those_of_the_next_embedder(
+    stores: Stores, steps, challengers, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    known = Calibration.from_json(champions(stores).embedder_row.calibration)
+
+    def measured_slowly(extractor, *arguments, **more) -> Calibration:
+        steps.whole(challengers.rotated)
+        return replace(known, contract=extractor.contract.digest, dataset="our doors")
+
+    monkeypatch.setattr(evaluate, "calibrate_folder", measured_slowly)
+
+    def calibrate() -> Calibration:
+        return evaluate.calibrate(
+            tmp_path,
+            "our doors",
+            model="champion",
+            out=None,
+            on_progress=lambda done, total: None,
+            stores=stores,
+        )
+
+    before = champions(stores).embedder_row
+    with pytest.raises(ModelsChanged):
+        calibrate()
+    with stores.catalog.transaction() as tx:
+        for version in (models.active(tx, "embed"), models.get(tx, before.id)):
+            assert version.calibration["contract"] == version.contract
+            assert version.calibration["dataset"] == known.dataset
+
+    monkeypatch.setattr(steps, "whole", lambda info: None)  # again, and nobody switches
+    made = calibrate()
+    with stores.catalog.transaction() as tx:
+        assert models.active(tx, "embed").calibration == made.to_json()
 
 
 def test_a_writer_holds_the_pair_and_a_switch_waits(stores: Stores, challengers, steps) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from facecore.errors import ChangeRefused, NotFound
+from facecore.errors import ChangeRefused, ContractMismatch, NotFound
 from facecore.stores.catalog.models import models
 
 ROW = models.ModelVersionRow("embed", "face-embedder", 1, "c" * 64, "a" * 64, 128)
@@ -22,10 +22,21 @@ def test_a_version_is_known_once_and_its_calibration_renewed(tx):
     known = models.get(tx, version_id)
     assert (known.threshold, known.target_fmr, known.calibration) == (0.35, 0.001, {"pairs": 3000})
     assert (known.state, known.dimension, known.contract) == ("candidate", 128, "c" * 64)
-    models.set_calibration(tx, version_id, 0.4, 0.01, {"pairs": 6000})
+    renewed = {"pairs": 6000, "contract": ROW.contract}
+    models.set_calibration(tx, version_id, 0.4, 0.01, renewed)
     assert models.find(tx, "face-embedder", 1).threshold == 0.4
     assert models.find(tx, "face-embedder", 2) is None
     assert [version.id for version in models.every(tx)] == [version_id]
+
+
+def test_a_calibration_of_other_vectors_is_refused(tx):
+    version_id = models.upsert(tx, ROW)
+    for foreign in ({"contract": "d" * 64}, {}):
+        with pytest.raises(ContractMismatch):
+            models.set_calibration(tx, version_id, 0.4, 0.01, foreign)
+    assert models.get(tx, version_id).threshold is None
+    with pytest.raises(NotFound):
+        models.set_calibration(tx, version_id + 1, 0.4, 0.01, {"contract": ROW.contract})
 
 
 @pytest.mark.parametrize(

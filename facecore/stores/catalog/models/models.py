@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from facecore.errors import NotFound
+from facecore.errors import ContractMismatch, NotFound
 from facecore.stores.catalog.connection import Transaction
 from facecore.stores.catalog.json_values import as_json
 
@@ -105,14 +105,21 @@ def set_calibration(
     target_fmr: float,
     calibration: Mapping[str, Any],
 ) -> None:
-    """Store the calibrated threshold with its evidence. Raises `NotFound`."""
+    """Store the calibrated threshold with its evidence.
+
+    Raises:
+        NotFound: no such version.
+        ContractMismatch: the calibration was measured on vectors of another contract.
+    """
+    version = get(tx, model_version_id)
+    if calibration.get("contract") != version.contract:
+        raise ContractMismatch(version.contract, str(calibration.get("contract")))
     with tx.cursor() as cursor:
         cursor.execute(
             "UPDATE model_version SET threshold = %s, target_fmr = %s, calibration = %s "
-            "WHERE id = %s RETURNING id",
+            "WHERE id = %s",
             [threshold, target_fmr, as_json(calibration), model_version_id],
         )
-        _one(cursor.fetchone(), "model version", str(model_version_id))
 
 
 def set_active(tx: Transaction, model_version_id: int) -> None:
