@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from facecore.config import ExtractSettings
-from facecore.errors import ConfigError, ContractMismatch, FacecoreError, ModelsChanged
+from facecore.errors import ConfigError, ContractMismatch, FacecoreError, ModelsChanged, NotFound
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import Calibration, OperatingThreshold, threshold_for_gallery
 from facecore.stores.catalog.models import active, models
@@ -95,6 +95,21 @@ def versions(
         if info.weights_sha256 != row.weights_sha256:
             raise ContractMismatch(row.weights_sha256, info.weights_sha256)
     return Champions(infos[0], infos[1], detector, embedder)
+
+
+def pair_of(stores: Stores, name: str, version: int) -> Champions:
+    """An embedder that is or was in use, with the detector whose faces it embeds.
+
+    Raises:
+        NotFound: the catalogue or the registry does not know the version, or its detector.
+        ContractMismatch, RegistryUnavailable, CatalogUnavailable: as for `champions`.
+    """
+    with stores.catalog.transaction() as tx:
+        embedder = models.find(tx, name, version)
+        if embedder is None or embedder.detector_version_id is None:
+            raise NotFound("embedder version", f"{name}/{version}")
+        detector = models.get(tx, embedder.detector_version_id)
+    return versions(stores, detector, embedder)
 
 
 def differences(stores: Stores) -> list[str]:

@@ -190,20 +190,25 @@ def _train(
     stores: Stores, plan: TrainingPlan, name: str, evaluate_on: str, progress: bool
 ) -> Trained:
     from facecore.jobs.training.challengers import register_challenger
-    from facecore.lifecycle.training.requirements import needs_teacher
+    from facecore.lifecycle.training.requirements import check_plan, kind_for, needs_teacher
     from facecore.lifecycle.training.run import train
     from facecore.lifecycle.training.tracking import MlflowTracker, add_to_run
 
     chosen = champions(stores)
-    snapshot = training_data.open_for(stores, plan.dataset, _kind_of(plan))
+    workdir = training_data.runs_folder(stores) / name
+    task = check_plan(plan).task
+    snapshot = training_data.open_for(stores, plan.dataset, kind_for(task))
     teacher = None
     if needs_teacher(plan):
-        teacher = training_data.teacher_of(stores, chosen, plan.precision)
+        taught = training_data.teaching_pair(stores, workdir, chosen)
+        teacher = training_data.teacher_of(stores, taught, plan.precision)
+        if task == "match":
+            chosen = taught  # these vectors it compares, and no other's
     tracker = MlflowTracker(stores.settings.mlflow, snapshot)
     trained = train(
         plan,
         snapshot,
-        workdir=training_data.runs_folder(stores) / name,
+        workdir=workdir,
         teacher=teacher,
         tracker=tracker,
         tags={"code": code_version(), "run": name},
@@ -237,9 +242,3 @@ def _train(
         test=judged.metrics,
         champion=judged.champion_metrics,
     )
-
-
-def _kind_of(plan: TrainingPlan) -> str:
-    from facecore.lifecycle.training import requirements
-
-    return requirements.kind_for(requirements.check_plan(plan).task)

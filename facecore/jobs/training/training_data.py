@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facecore.errors import UsageError
-from facecore.jobs.models.champions import Champions
+from facecore.errors import ContractMismatch, UsageError
+from facecore.jobs.models.champions import Champions, pair_of
 from facecore.jobs.stores import Stores
 from facecore.lifecycle.thresholds import require_enough
 from facecore.stores.registry import WEIGHTS
@@ -24,8 +24,32 @@ def runs_folder(stores: Stores) -> Path:
     return stores.settings.home.absolute() / "training"
 
 
-def teacher_of(stores: Stores, chosen: Champions, precision: str) -> Teacher:
-    """The embedder in use, as a teacher that computes in the run's precision.
+def teaching_pair(stores: Stores, run: Path, in_use: Champions) -> Champions:
+    """The pair whose embedder a run learns from: the one in use when the run began, also where
+    another came into use between two of its tries.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        NotFound: that version is gone.
+        ContractMismatch: it is not what it was then.
+        WeightsError: the run's record is damaged.
+    """
+    from facecore.lifecycle.training.run_folder import RunFolder
+
+    record = RunFolder(run).read()
+    if record is None or not record.teacher:
+        return in_use
+    name, _, version = record.teacher.rpartition("/")
+    found = pair_of(stores, name, int(version))
+    if found.embedder_row.contract != record.teacher_contract:
+        raise ContractMismatch(record.teacher_contract, found.embedder_row.contract)
+    return found
+
+
+def teacher_of(stores: Stores, pair: Champions, precision: str) -> Teacher:
+    """The embedder of a pair, as a teacher that computes in the run's precision.
 
     Raises:
         DigestMismatch: its weights are not the registered ones.
@@ -33,11 +57,16 @@ def teacher_of(stores: Stores, chosen: Champions, precision: str) -> Teacher:
     from facecore.lifecycle.training.teacher import Teacher
     from facecore.zoo import registry
 
-    info = chosen.embedder
+    info = pair.embedder
     network = registry.load(
         info.contract["model"], stores.registry.download(info) / WEIGHTS, info.weights_sha256
     )
-    return Teacher(network, f"{info.name}/{info.version}", precision=precision)
+    return Teacher(
+        network,
+        f"{info.name}/{info.version}",
+        pair.embedder_row.contract,
+        precision=precision,
+    )
 
 
 def open_for(stores: Stores, reference: str, kind: str) -> Snapshot:

@@ -81,7 +81,7 @@ def train(
 
     Args:
         workdir: the run's folder; its name names the run.
-        teacher: the champion embedder, for goals that learn from it.
+        teacher: the embedder to learn from, for goals that do; the same in each try.
         tracker: where the run is recorded besides its folder.
         tags: recorded with the run, such as the code's version.
         progress: show a bar on stderr, if that is a terminal.
@@ -95,7 +95,7 @@ def train(
     check_plan(plan)
     device = resolve_device(plan.device)
     folder, tracker = RunFolder(workdir), tracker or NoTracker()
-    record = folder.open(plan, snapshot.reference)
+    record = folder.open(plan, snapshot.reference, teacher)
     if record.finished:
         return _result(folder, record)
     use_threads(plan.threads)

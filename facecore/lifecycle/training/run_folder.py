@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -21,6 +21,9 @@ from facecore.errors import ConfigError, NotFound, TrainingDiverged, WeightsErro
 from facecore.lifecycle.training.plan import TrainingPlan
 from facecore.stores.registry import sha256_of
 from facecore.zoo.weights import write_atomically
+
+if TYPE_CHECKING:
+    from facecore.lifecycle.training.teacher import Teacher
 
 _RECORD = "run.json"
 _DIVERGED = "diverged.json"
@@ -47,6 +50,8 @@ class RunRecord(BaseModel):
 
     Attributes:
         dataset: reference of the snapshot, with its digest.
+        teacher: "name/version" of the embedder it learns from, from its first try to its last;
+            `teacher_contract` is what that one's vectors depend on.
         run_id: of the run in MLflow, once there is one.
         epochs_done: whole epochs in `checkpoint`.
         best: weights with the best `metric` so far.
@@ -57,6 +62,8 @@ class RunRecord(BaseModel):
 
     plan: TrainingPlan
     dataset: str
+    teacher: str = ""
+    teacher_contract: str = ""
     run_id: str | None = None
     epochs_done: int = 0
     checkpoint: SavedFile | None = None
@@ -96,20 +103,27 @@ class RunFolder:
                 remedy=f"Delete {self.path} and start again.",
             ) from None
 
-    def open(self, plan: TrainingPlan, dataset: str) -> RunRecord:
+    def open(self, plan: TrainingPlan, dataset: str, teacher: Teacher | None = None) -> RunRecord:
         """The record of this plan on this data; a new one when the folder is empty.
 
         Raises:
-            ConfigError: the folder holds another plan's or another data set's run.
+            ConfigError: the folder holds another plan's, data set's or teacher's run.
         """
         record = self.read()
+        name, contract = ("", "") if teacher is None else (teacher.name, teacher.contract)
         if record is None:
-            record = RunRecord(plan=plan, dataset=dataset)
+            record = RunRecord(plan=plan, dataset=dataset, teacher=name, teacher_contract=contract)
             self.write(record)
         elif record.plan != plan or record.dataset != dataset:
             raise ConfigError(
                 f"{self.path} holds a run of another plan or data set.",
                 remedy="Resume it with its own plan, or start a run of another name.",
+            )
+        elif name and (name, contract) != (record.teacher, record.teacher_contract):
+            raise ConfigError(
+                f"{self.path} holds a run that learns from {record.teacher or 'an unknown model'} "
+                f"({record.teacher_contract[:12]}), not from {name} ({contract[:12]}).",
+                remedy="Resume it with its own teacher, or start a run of another name.",
             )
         return record
 

@@ -23,12 +23,15 @@ class Teacher:
     Args:
         network: embedder of the zoo.
         name: what the record of a run calls it, such as "face-embedder/3".
+        contract: digest of what its vectors depend on.
         precision: of the run, see `TrainingPlan`: auto is float32 on a CPU, so that the same plan
             gives the same model, whichever is quicker at the time.
     """
 
-    def __init__(self, network: nn.Module, name: str, *, precision: str = "auto") -> None:
-        self.name = name
+    def __init__(
+        self, network: nn.Module, name: str, contract: str = "", *, precision: str = "auto"
+    ) -> None:
+        self.name, self.contract = name, contract
         self.dimension = network_dimension(network)
         self._network, self._precision = network, precision
         self._backend: Backend | None = None
@@ -36,7 +39,12 @@ class Teacher:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the processes of several devices: each lays it out for its own."""
-        return {"name": self.name, "network": self._network, "precision": self._precision}
+        return {
+            "name": self.name,
+            "contract": self.contract,
+            "network": self._network,
+            "precision": self._precision,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

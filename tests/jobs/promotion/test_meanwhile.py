@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
@@ -19,10 +20,13 @@ from facecore.jobs.people.search import search
 from facecore.jobs.promotion import promotion, switching
 from facecore.jobs.stores import Stores
 from facecore.jobs.training import evaluate
+from facecore.jobs.training import train as training
 from facecore.lifecycle.thresholds import Calibration
+from facecore.lifecycle.training.keeping import RunKeeper
 from facecore.stores.catalog.models import active, models, promotions
 from facecore.stores.catalog.pages.summary import summarise
 from facecore.stores.catalog.people import people
+from facecore.stores.mlflow_session import mlflow_session
 
 InUse = Callable[[], tuple[int, int]]
 LATE = "obama_partial_face.jpg"
@@ -287,6 +291,38 @@ def test_thresholds_measured_during_a_switch_are_not_those_of_the_next_embedder(
     made = calibrate()
     with stores.catalog.transaction() as tx:
         assert models.active(tx, "embed").calibration == made.to_json()
+
+
+def test_a_training_that_is_tried_again_after_a_switch_keeps_its_teacher(
+    stores: Stores, steps, challengers, store_faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"pairs-{uuid4().hex[:6]}"
+    data = store_faces(stores.objects, name, {"train": 12, "val": 10, "test": 22}, 3)
+    choices = {"model": "siamese", "goals": "match", "options": {"hidden": 8}, "epochs": 2}
+    small = {"batch_size": 8, "device": "cpu", "threads": 1, "augmentation": "none"}
+    (plan,) = training.plan_runs({**choices, **small, "dataset": data.name}, stores=stores)
+    context = RunContext("test", name, "train")
+    before = champions(stores)
+
+    def killed(keeper: RunKeeper, trainer, module) -> None:
+        kept(keeper, trainer, module)
+        raise MemoryError("after the first epoch")
+
+    kept = RunKeeper.on_train_epoch_end
+    with monkeypatch.context() as patched:
+        patched.setattr(RunKeeper, "on_train_epoch_end", killed)
+        with pytest.raises(MemoryError):
+            training.train_challenger(context, plan, stores=stores)
+    steps.whole(challengers.rotated)
+    result = training.train_challenger(context, plan, stores=stores)
+
+    taught = before.names["embed"]
+    _, _, version = result["versions"][0].rpartition("/")
+    info = stores.registry.version(stores.settings.mlflow.matcher, int(version))
+    assert info.contract["digest"] == before.embedder_row.contract
+    assert info.tags["embedder_version"] == taught
+    with mlflow_session(stores.settings.mlflow) as client:
+        assert client.get_run(result["run_id"]).data.tags["teacher"] == taught
 
 
 def test_a_writer_holds_the_pair_and_a_switch_waits(stores: Stores, challengers, steps) -> None:

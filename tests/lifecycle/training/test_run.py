@@ -229,6 +229,19 @@ def test_damaged_altered_and_foreign_checkpoints_are_refused(
         train(long_plan(), faces, workdir=folder.path, teacher=teacher)
 
 
+def test_a_run_has_one_teacher(
+    faces: Snapshot, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = interrupted(tmp_path / "run", faces, teacher, monkeypatch)
+    for name, contract in (("teacher/2", teacher.contract), (teacher.name, "c" * 64)):
+        other = Teacher(teacher._network, name, contract)
+        with pytest.raises(ConfigError, match=rf"learns from teacher/1 .* not from {name}"):
+            train(long_plan(), faces, workdir=folder.path, teacher=other)
+    record = folder.read()
+    assert record is not None
+    assert (record.teacher, record.epochs_done) == ("teacher/1", 1)
+
+
 def test_a_finished_run_answers_at_once(whole: TrainedModel, faces: Snapshot) -> None:
     folder = whole.path.parent
     assert {p.name for p in folder.iterdir()} == {
