@@ -123,6 +123,9 @@ def train(
         with _recorded(tracker):
             record = _fit(plan, prepared, folder, record, tracker, checkpoint, device, progress)
             _finish(prepared.module, folder, record, tracker)
+    # Only now: what the tracker could not take, a later try has to bring to it.
+    record.finished = True
+    folder.write(record)
     return _result(folder, record)
 
 
@@ -176,7 +179,7 @@ def _fit(
 
 
 def _finish(module: TrainingModule, folder: RunFolder, record: RunRecord, tracker: Tracker) -> None:
-    """The best weights, calibrated where the model is, as the run's result."""
+    """The best weights, calibrated where the model is, as the run's result; its curves whole."""
     assert record.best is not None and record.best_epoch is not None  # noqa: S101, PT018
     best = folder.verified(record.best)
     network = registry.load(record.plan.model, best, record.best.sha256)
@@ -189,8 +192,7 @@ def _finish(module: TrainingModule, folder: RunFolder, record: RunRecord, tracke
         record.metrics.update(measured)
     for name, value in {**record.metrics, "best_epoch": float(record.best_epoch)}.items():
         tracker.metric(f"best/{name.removeprefix('val/')}", value, record.epochs_done)
-    record.finished = True
-    folder.write(record)
+    tracker.complete(record.curves)
 
 
 def _result(folder: RunFolder, record: RunRecord) -> TrainedModel:

@@ -57,7 +57,7 @@ class RunRecord(BaseModel):
         best: weights with the best `metric` so far.
         curves: metric → [[step, value], …].
         identities: names of the classes of the network's own classifier, in its order.
-        finished: the run came to its end; `best` is the result.
+        finished: the run came to its end, and its tracker knows; `best` is the result.
     """
 
     plan: TrainingPlan

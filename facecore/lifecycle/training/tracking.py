@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facecore.config import MlflowSettings
@@ -40,6 +40,10 @@ class Tracker(Protocol):
     def flush(self) -> None:
         """Send what waits, if the other side can take it."""
 
+    def complete(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Bring the points (step, value) that are not there: of a try that ended before the other
+        side could take them."""
+
     def finish(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED."""
 
@@ -48,7 +52,8 @@ class MlflowTracker:
     """`Tracker` on an MLflow server.
 
     Points of curves are sent in batches. While the server cannot be reached they wait here: a
-    training of hours does not end for it. What still waits at the end is an error.
+    training of hours does not end for it. What still waits at the end is an error, and the next
+    try brings it.
 
     Args:
         snapshot: what is trained on; logged as the run's data set.
@@ -110,6 +115,15 @@ class MlflowTracker:
                 client.log_batch(self._run_id, metrics=self._waiting[:_MOST_PER_CALL])
                 del self._waiting[:_MOST_PER_CALL]
 
+    def complete(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        self._send()
+        with mlflow_session(self._settings) as client:
+            for name, points in curves.items():
+                known = {one.step for one in client.get_metric_history(self._run_id, name)}
+                for step, value in points:
+                    if step not in known:
+                        self.metric(name, value, step)
+
     def finish(self, status: str) -> None:
         self._send()
         with mlflow_session(self._settings) as client:
@@ -152,6 +166,9 @@ class NoTracker:
 
     def flush(self) -> None:
         """Nothing waits."""
+
+    def complete(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Nothing is missing."""
 
     def finish(self, status: str) -> None:
         """Nothing to end."""
