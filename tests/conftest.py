@@ -178,7 +178,9 @@ def _store_faces(
     pictures: int = 4,
     *,
     labelled: bool = True,
+    unnamed: int = 0,
 ) -> Snapshot:
+    """`unnamed`: so many of each person's pictures have no identity."""
     from facecore.lifecycle.datasets.building import Destination, PackWriter, publish
     from facecore.lifecycle.datasets.manifest import Provenance, Rows
 
@@ -192,7 +194,8 @@ def _store_faces(
                 pattern = rng.integers(0, 256, (7, 7, 3)).repeat(16, 0).repeat(16, 1)
                 for picture in range(pictures):
                     noisy = pattern + rng.normal(0, 25, pattern.shape)
-                    identity = f"{split} {person}" if labelled else None
+                    named = labelled and picture >= unnamed
+                    identity = f"{split} {person}" if named else None
                     row = {
                         "source": name,
                         "image": f"{person}/{picture}",

@@ -45,22 +45,32 @@ class FaceSplit:
         return cls(crops, labels, names)
 
     @classmethod
-    def load(cls, snapshot: Snapshot, split: Split, file: Path) -> FaceSplit:
+    def load(
+        cls, snapshot: Snapshot, split: Split, file: Path, *, labelled: bool = False
+    ) -> FaceSplit:
         """A split of a snapshot. Pixels are kept in `file` and mapped, so that a data set may be
         larger than memory.
+
+        Args:
+            labelled: only the crops whose identity is known.
 
         Raises:
             SnapshotDamaged: an object is missing or altered.
         """
         identities = snapshot.frame(split)["identity"]
-        shape = (len(identities), CROP_SIZE, CROP_SIZE, 3)
-        if not len(identities):
+        names = [name if isinstance(name, str) else None for name in identities]
+        wanted = np.array([not labelled or name is not None for name in names], np.bool_)
+        names = [name for name, kept in zip(names, wanted, strict=True) if kept]
+        shape = (len(names), CROP_SIZE, CROP_SIZE, 3)
+        if not names:
             return cls.of(np.zeros(shape, np.uint8), [])
         file.parent.mkdir(parents=True, exist_ok=True)
         crops = np.memmap(file, np.uint8, "w+", shape=shape)
+        place = np.cumsum(wanted) - 1
         for rows, pixels in snapshot.packs(split):
-            crops[rows] = pixels
-        return cls.of(crops, [name if isinstance(name, str) else None for name in identities])
+            kept = wanted[rows]
+            crops[place[rows][kept]] = pixels[kept]
+        return cls.of(crops, names)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -78,11 +88,6 @@ class FaceSplit:
         kept = np.sort(np.array(rows, np.int64))
         names = [None if label < 0 else self.identities[label] for label in self.labels[kept]]
         return FaceSplit.of(self.crops[kept], names)
-
-    def labelled(self) -> FaceSplit:
-        """Only the crops whose identity is known."""
-        known = self.labels >= 0
-        return FaceSplit(self.crops[known], self.labels[known], self.identities)
 
     def repeated_identities(self) -> int:
         """How many identities have at least two crops."""

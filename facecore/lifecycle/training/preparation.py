@@ -118,12 +118,11 @@ def prepare(
         return _detector(plan, spec, snapshot, scratch)
     if spec.task == "forecast":
         return _forecaster(plan, spec, snapshot)
-    train = FaceSplit.load(snapshot, "train", scratch / "train.pixels")
+    labelled = any(GOALS[name].identities for name in plan.goals)
+    train = FaceSplit.load(snapshot, "train", scratch / "train.pixels", labelled=labelled)
     validation = FaceSplit.load(snapshot, "val", scratch / "val.pixels").limited(
         plan.validation_limit, seed=plan.seed
     )
-    if any(GOALS[name].identities for name in plan.goals):
-        train = train.labelled()
     requirements.check_faces(plan, train, validation)
     if spec.task == "reconstruct":
         return _autoencoder(plan, spec, train, validation)
