@@ -67,10 +67,40 @@ def test_contrastive_pulls_pairs_together_and_pushes_others_apart(
 ) -> None:
     distance = np.sqrt(((vectors[:, None] - vectors[None]) ** 2).sum(axis=2))
     same = LABELS[:, None] == LABELS[None]
-    genuine = distance[same & ~np.eye(len(LABELS), dtype=bool)]
-    impostors = np.maximum(0, 1 - distance[~same])
+    genuine = distance[same & ~np.eye(len(LABELS), dtype=bool)] ** 2
+    impostors = np.maximum(0, 1 - distance[~same]) ** 2
+    assert (impostors > 0).sum() > 3
     expected = genuine[genuine > 0].mean() + impostors[impostors > 0].mean()
     assert float(goal(plan, "contrastive")(batch_of(vectors))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [
+        (1.0, 0.8 + 0.135089),  # 1 − √0.4, squared; the other impostor is beyond
+        (2.0, 0.8 + (1.870178 + 0.343146) / 2),  # 2 − √0.4 and 2 − √2, squared
+    ],
+)
+def test_contrastive_squares_distances_and_shortfalls(
+    plan: Plan, margin: float, expected: float
+) -> None:
+    # Squared distances: 0.8 of the two of one person, 0.4 and 2 of either to the third.
+    vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, -0.6]])
+    made = make_goal(
+        "contrastive", plan(goals="contrastive", margin=margin), dimension=2, identities=2
+    )
+    batch = EmbeddedBatch(lambda: vectors, torch.tensor([0, 0, 1]))
+    assert float(made(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrastive_of_pairs_that_are_where_they_should_be_is_nothing(plan: Plan) -> None:
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
+    batch = EmbeddedBatch(lambda: vectors, torch.tensor([0, 0, 1]))
+    value = goal(plan, "contrastive").float()(batch)
+    value.backward()
+    assert float(value.detach()) == 0
+    assert vectors.grad is not None
+    assert float(vectors.grad.abs().max()) == 0
 
 
 def test_softmax_is_cross_entropy_of_a_linear_head(plan: Plan, vectors: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """A goal by name → its loss: embeddings and labels in, one number out.
 
-Losses and miners are pytorch-metric-learning's; `sface` is not among them.
+Losses and miners are pytorch-metric-learning's; `sface` is not among them, and its contrastive
+loss is not the cited one.
 """
 
 from __future__ import annotations
@@ -62,17 +63,27 @@ class Triplet(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """Hadsell et al. 2006: genuine pairs at distance 0, impostors beyond `margin` (L2)."""
+    """Hadsell et al. 2006, without their ½: ‖a−b‖² of genuine pairs, max(0, margin − ‖a−b‖)² of
+    impostors.
+
+    Of each kind the mean over the pairs that are not where they should be: a batch has many more
+    impostors, most of them far apart already.
+    """
 
     def __init__(self, margin: float = 1.0) -> None:
-        from pytorch_metric_learning.losses import ContrastiveLoss
+        from pytorch_metric_learning.distances import LpDistance
 
         super().__init__()
-        self.loss = ContrastiveLoss(pos_margin=0.0, neg_margin=margin)
+        self.margin = margin
+        self.distance = LpDistance(p=2, normalize_embeddings=True)
 
     def forward(self, batch: EmbeddedBatch) -> Tensor:
-        value: Tensor = self.loss(batch.embeddings, batch.labels)
-        return value
+        distance: Tensor = self.distance(batch.embeddings)
+        same = batch.labels[:, None] == batch.labels
+        itself = torch.eye(len(same), dtype=torch.bool, device=same.device)
+        genuine = distance[same & ~itself].square()
+        impostors = F.relu(self.margin - distance[~same]).square()
+        return _mean_of_nonzero(genuine) + _mean_of_nonzero(impostors)
 
 
 class Softmax(nn.Module):
@@ -165,6 +176,11 @@ class Distill(nn.Module):
         likeness = own @ batch.targets.T / self.TEMPERATURE
         expected = (batch.targets @ batch.targets.T / self.TEMPERATURE).softmax(1)
         return self.distance(batch) + self.WHOSE * F.cross_entropy(likeness, expected)
+
+
+def _mean_of_nonzero(values: Tensor) -> Tensor:
+    """0 where there are none."""
+    return values.sum() / (values > 0).sum().clamp_min(1)
 
 
 def make_goal(
