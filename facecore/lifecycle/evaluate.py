@@ -190,9 +190,10 @@ def labelled_images(folder: Path) -> list[tuple[str, Path]]:
 def impostor_scores(
     vectors: Floats, people: Ints, one_person: Collection[tuple[int, int]] = ()
 ) -> ImpostorScores:
-    """All comparisons of different people, without those of `one_person`."""
+    """All comparisons of different people, without those of `one_person`, who may be absent."""
     impostors = ImpostorScores()
-    beyond = int(people.max(initial=0)) + 1
+    # A pair's key is no other pair's only if this is above both of its numbers.
+    beyond = max(int(people.max(initial=0)), *(max(pair) for pair in one_person), 0) + 1
     excluded = np.array([min(pair) * beyond + max(pair) for pair in one_person], np.int64)
     for part in cross_identity_scores(vectors, people):
         if len(excluded):

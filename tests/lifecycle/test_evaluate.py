@@ -6,6 +6,7 @@ from facecore.lifecycle.evaluate import (
     calibrate_faces,
     calibrate_folder,
     evaluate_verification,
+    impostor_scores,
     judge_pairs,
     labelled_images,
 )
@@ -130,6 +131,18 @@ def test_two_names_of_one_person_are_not_compared():
     assert wrong.points[-1].threshold > 0.9 > right.points[-1].threshold
     assert right.provenance["not_compared"] == "P7 = P150"
     assert "not_compared" not in wrong.provenance
+
+
+def test_doubles_who_are_not_among_the_faces_exclude_nobody():
+    _, vectors, owners = people(count=20, images=2)
+
+    def compared(*doubles):
+        return impostor_scores(vectors, owners.astype(np.int64), doubles).total
+
+    every = 40 * 39 // 2 - 20
+    # Counted to 20, 3 and 37 would be 4 and 17.
+    assert compared() == compared((3, 37)) == compared((37, 3)) == compared((21, 37)) == every
+    assert compared((4, 17), (3, 37)) == every - 4
 
 
 def test_too_small_a_folder_is_refused(extractor, people_folder, tmp_path):
