@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -75,6 +75,10 @@ class Calibration:
     supported_fmr: float
     points: tuple[ThresholdPoint, ...]
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def dated(self, day: str) -> Calibration:
+        """The same, with this day (ISO) as its date."""
+        return replace(self, provenance={**self.provenance, "date": day})
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers; `from_json` reads it back."""

@@ -175,17 +175,15 @@ def _judge_embedder(
         name,
         other.metrics(),
         {"evaluation.json": own.to_json(), "champion.json": other.to_json()},
-        calibration=own.calibration,
+        # A version is its files: of a later try, on another day, they have to be the same.
+        calibration=own.calibration.dated(trained.began),
         slices=slices,
     )
 
 
 def _calibration(embed: Any, contract: Contract, judge_on: Snapshot) -> Calibration | None:
     """Thresholds from people who took no part in the test, where they are enough of them."""
-    from facecore.lifecycle.evaluation.embedder_evaluation import (
-        calibration_of,
-        embed_snapshot,
-    )
+    from facecore.lifecycle.evaluation.embedder_evaluation import calibration_of, embed_snapshot
     from facecore.lifecycle.evaluation.face_scores import score_faces
 
     identities = judge_on.frame(_CALIBRATION)["identity"]

@@ -48,6 +48,7 @@ class TrainedModel:
         metrics: all validation metrics of that epoch, and of the calibration if there was one.
         curves: metric → ((step, value), …).
         identities: names of the classes of the network's own classifier, in its order.
+        began: the day of the run's first try, ISO.
         run_id: of the run in MLflow, if it was tracked.
     """
 
@@ -62,6 +63,7 @@ class TrainedModel:
     best_epoch: int
     metrics: dict[str, float]
     curves: dict[str, list[tuple[int, float]]]
+    began: str
     run_id: str | None
     identities: tuple[str, ...] = ()
 
@@ -210,6 +212,7 @@ def _result(folder: RunFolder, record: RunRecord) -> TrainedModel:
         best_epoch=record.best_epoch,
         metrics=record.metrics,
         curves=record.curves,
+        began=record.began,
         run_id=record.run_id,
         identities=tuple(record.identities),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class RunRecord(BaseModel):
         dataset: reference of the snapshot, with its digest.
         teacher: "name/version" of the embedder it learns from, from its first try to its last;
             `teacher_contract` is what that one's vectors depend on.
+        began: the day of its first try, ISO.
         run_id: of the run in MLflow, once there is one.
         epochs_done: whole epochs in `checkpoint`.
         best: weights with the best `metric` so far.
@@ -64,6 +66,7 @@ class RunRecord(BaseModel):
     dataset: str
     teacher: str = ""
     teacher_contract: str = ""
+    began: str = Field(default_factory=lambda: datetime.now(UTC).date().isoformat())
     run_id: str | None = None
     epochs_done: int = 0
     checkpoint: SavedFile | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from facecore.jobs.lineage import RunContext
 from facecore.jobs.stores import Stores
 from facecore.jobs.training import train as job
 from facecore.lifecycle.datasets.snapshot import Snapshot
+from facecore.lifecycle.evaluation import embedder_evaluation
 from facecore.lifecycle.packaging import Evidence, Weights, detector_package, paired_with
 from facecore.lifecycle.thresholds import Calibration
 from facecore.samples.sources import Portrait
@@ -26,6 +28,14 @@ from facecore.types import Contract
 from facecore.zoo import registry as zoo
 
 SMALL = {"dimension": 16, "width": 0.25, "blocks": [0, 0, 0]}
+
+
+class Tomorrow(datetime):
+    """A clock that is a day ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +79,10 @@ def small(**choices: Any) -> dict[str, Any]:
 
 
 def test_an_embedder_becomes_a_challenger(
-    ready: Stores, data: Snapshot, run: Callable[..., dict[str, Any]]
+    ready: Stores,
+    data: Snapshot,
+    run: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = f"one-{uuid4().hex[:6]}"
     result = run(name, dataset=data.name)
@@ -111,6 +124,7 @@ def test_an_embedder_becomes_a_challenger(
     for part in ("## Training", "## Results on", "## Thresholds", contract.digest, data.reference):
         assert part in registered.description
 
+    monkeypatch.setattr(embedder_evaluation, "datetime", Tomorrow)
     again = run(name, dataset=data.name)  # the same run: nothing is trained or registered anew
     assert (again["versions"], again["run_id"]) == (result["versions"], result["run_id"])
 
