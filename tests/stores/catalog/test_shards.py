@@ -135,7 +135,9 @@ def test_others_can_refer_to_a_held_shard(catalog, migrated, make):
 _WORKER = """
 import sys, time
 from facecore.config import DatabaseSettings
-from facecore.stores.catalog import Catalog, people, shards
+from facecore.stores.catalog import Catalog
+from facecore.stores.catalog.people import people
+from facecore.stores.catalog.work import shards
 host, port, name, user, password, shard = sys.argv[1:]
 catalog = Catalog(DatabaseSettings(host=host, port=port, name=name, user=user, password=password))
 with catalog.transaction() as tx:
