@@ -20,8 +20,10 @@ from rich.text import Text
 
 # Piped into a file, lines are not cut to the width of a terminal nobody has.
 _PIPED_COLUMNS = 160
-# All but tab and line feed.
-_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")
+# All control characters but tab and line feed, and what stands for bytes that are no UTF-8.
+_CONTROLS = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000)], "\ufffd"
+)
 
 
 class _Plain(Console):

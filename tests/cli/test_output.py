@@ -7,8 +7,8 @@ from rich.table import Table
 
 from facecore.cli.output import print_answer, print_counts, styled, words
 
-HOSTILE = "Ops [/team] [red]Bob :smile: \x1b[31mred\x07"
-SHOWN = "Ops [/team] [red]Bob :smile: \ufffd[31mred\ufffd"
+HOSTILE = "Ops [/team] [red]Bob :smile: \x1b[31mred\x07 caf\udce9"
+SHOWN = "Ops [/team] [red]Bob :smile: \ufffd[31mred\ufffd caf\ufffd"
 
 
 def test_brackets_and_control_characters_are_text(capsys: pytest.CaptureFixture[str]) -> None:

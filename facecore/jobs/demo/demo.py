@@ -27,6 +27,7 @@ from facecore.local.platform import Platform
 from facecore.local.status import Endpoint
 from facecore.stores.catalog.pages.findings import findings
 from facecore.stores.catalog.pages.summary import summarise
+from facecore.stores.objects import addressable
 
 _MAIN_DAGS = {"ingest_images", "extract_faces", "report_analytics"}
 # Where Airflow shows the plugin's view "faces".
@@ -79,7 +80,11 @@ def run_demo(
     with _timed(outcome, "enrol"):
         _enroll(stores, chosen, outcome, say)
     with _timed(outcome, "deliver"):
-        outcome.delivered = upload(stores, chosen.deliveries(), lambda _: None)
+        outcome.delivered = upload(
+            stores,
+            chosen.deliveries(),
+            on_refused=lambda refused: outcome.refused.append(str(refused)),
+        )
         say("images", f"{outcome.delivered:,} new objects in the landing bucket")
     with _client(platform, "admin") as client, _client(platform, "reviewer") as reviewer:
         runs = Runs(client, say)
@@ -97,7 +102,8 @@ def run_demo(
         outcome.report_url = f"{client.url}/facecore/reports/view/{KIND}/{first}_{last}.html"
     with _timed(outcome, "compare"):
         with stores.catalog.transaction() as tx:
-            found = list(findings(tx, [d.key for d in chosen.deliveries()]))
+            keys = [d.key for d in chosen.deliveries() if addressable(d.key)]
+            found = list(findings(tx, keys))
             outcome.catalog = summarise(tx).as_json()
         judged = chosen.judge(stores, found)
     outcome.rows, outcome.notes, outcome.analyses = judged.rows, judged.notes, analysed.words
@@ -124,7 +130,7 @@ def _enroll(stores: Stores, chosen: DemoSet, outcome: DemoOutcome, say: Say) -> 
     outcome.enrolled = {
         state: sum(r.state == state for r in results) for state in ("enrolled", "known", "refused")
     }
-    outcome.refused = [f"{r.path}: {r.detail}" for r in results if r.state == "refused"]
+    outcome.refused += [f"{r.path}: {r.detail}" for r in results if r.state == "refused"]
 
 
 def _client(platform: Platform, user: str) -> AirflowClient:

@@ -100,9 +100,16 @@ def start(
     with recorded(stores.catalog, context, "promotion.start") as run:
         model_aliases.write(stores)
         run.models = analysis_models.follow_aliases(stores, actor=actor)
-        wanted = model_aliases.wanted(stores, stores.settings.mlflow.embedder)
+        embedder, alias = stores.settings.mlflow.embedder, stores.settings.mlflow.alias
         with stores.catalog.transaction() as tx:
+            decided = alias_decisions.find(tx, embedder, alias)
+        wanted = model_aliases.wanted(stores, embedder)
+        with stores.catalog.transaction() as tx:
+            promotions.serialise(tx)
             pair, opened = active.current(tx), promotions.find_open(tx)
+            meanwhile = alias_decisions.find(tx, embedder, alias)
+            if meanwhile is not None and meanwhile != decided:  # by a rollback, say
+                wanted = meanwhile.version
             if opened is not None:
                 target = models.get(tx, opened.to_embedder_id)
                 if wanted == target.version:

@@ -10,7 +10,7 @@ import pytest
 
 from facecore.errors import PromotionRefused
 from facecore.jobs.lineage import RunContext
-from facecore.jobs.models import model_list
+from facecore.jobs.models import model_aliases, model_list
 from facecore.jobs.models.champions import champions, differences
 from facecore.jobs.people.search import search
 from facecore.jobs.promotion import promotion
@@ -81,6 +81,28 @@ def test_a_late_writer_does_not_undo_what_was_decided_since(
     with stores.catalog.transaction() as tx:
         assert alias_decisions.unwritten(tx) == []
     assert steps.start() is None
+
+
+def test_an_alias_that_a_rollback_moves_meanwhile_is_no_wish(
+    stores: Stores, steps, challengers, in_use: InUse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps.want(challengers.rotated)
+    promotion_id = steps.start()
+    steps.until_compared(promotion_id)
+    steps.switch(promotion_id)
+    read = model_aliases.wanted
+
+    def then_rolled_back(stores: Stores, name: str) -> int | None:
+        found = read(stores, name)
+        monkeypatch.setattr(model_aliases, "wanted", read)
+        steps.rollback()
+        return found
+
+    monkeypatch.setattr(model_aliases, "wanted", then_rolled_back)
+    assert steps.start() is None
+    assert in_use() == (1, 1)
+    with stores.catalog.transaction() as tx:
+        assert promotions.find_open(tx) is None
 
 
 def test_a_version_without_calibration_is_refused_and_serving_goes_on(
