@@ -99,7 +99,7 @@ def test_a_registry_on_this_machine_is_reached_past_a_proxy(registry, package, m
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    assert registry.register(package).version
+    assert registry.register(package()).version
     assert "no_proxy" not in os.environ
 
 
