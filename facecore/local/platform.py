@@ -26,6 +26,7 @@ from facecore.local.layout import Layout, write_private
 from facecore.local.stack import ALL, Progress, Stack, with_needs
 from facecore.local.status import Endpoint, PlatformStatus
 
+_IN_USE = "address already in use"  # as every part's log says it
 _LOCK_WAIT_S = 300.0
 MIN_FREE_BYTES = 2 * 2**30
 
@@ -72,14 +73,21 @@ class Platform:
         self.layout.create()
         with self._locked(on_progress):
             stack = self._stack()
-            if not stack.supervisor.running():
-                orphans = stack.supervisor.end_orphans(stack.postgres.data)
-                if orphans:
-                    on_progress("platform", f"ended {orphans} processes of a killed platform")
-                stack = self._stack(new_ports=True)
-                stack.supervisor.start(stack.programs())
-            self._write_environment(stack)
-            stack.start(wanted, on_progress)
+            if stack.supervisor.running():
+                self._write_environment(stack)
+                stack.start(wanted, on_progress)
+                return
+            orphans = stack.supervisor.end_orphans(stack.postgres.data)
+            if orphans:
+                on_progress("platform", f"ended {orphans} processes of a killed platform")
+            try:
+                self._begin(wanted, on_progress)
+            except PlatformError as error:
+                if _IN_USE not in str(error).lower():
+                    raise
+                on_progress("platform", "a port was taken meanwhile: starting again with others")
+                self._stack().stop(on_progress)
+                self._begin(wanted, on_progress)
 
     def down(self, on_progress: Progress = _silent) -> None:
         """Stop everything, in order, and whatever a killed platform left behind."""
@@ -157,6 +165,13 @@ class Platform:
         if not self.layout.state_file.exists():
             raise UsageError(f"no platform at {self.layout.home}.", remedy="Run `facecore up`.")
         return self._stack()
+
+    def _begin(self, wanted: Iterable[str], on_progress: Progress) -> None:
+        """Start the supervisor and the parts, on ports that are free now."""
+        stack = self._stack(new_ports=True)
+        stack.supervisor.start(stack.programs())
+        self._write_environment(stack)
+        stack.start(wanted, on_progress)
 
     def _stack(self, *, new_ports: bool = False) -> Stack:
         state = self.layout.load_state()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import psycopg2
 import pytest
 
 from facecore.errors import PlatformError, StorageFull, UsageError
+from facecore.local import ports
 from facecore.local.platform import Platform
 
 
@@ -126,8 +128,6 @@ def test_down_leaves_nothing_and_up_remembers_the_ports(own: Platform, look: Any
 
 
 def test_a_port_taken_meanwhile_is_replaced_everywhere(own: Platform) -> None:
-    import socket
-
     taken = own.database.port
     own.down()
     with socket.socket() as stranger:
@@ -138,6 +138,28 @@ def test_a_port_taken_meanwhile_is_replaced_everywhere(own: Platform) -> None:
     assert own.database.port != taken
     assert f"FACECORE_DATABASE__PORT={own.database.port}\n" in own.layout.env_file.read_text()
     assert healthy(own, "postgres")
+
+
+def test_a_port_taken_while_it_starts_is_replaced(
+    own: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.down()
+    said: list[str] = []
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        taken = stranger.getsockname()[1]
+        choose = ports.choose
+
+        def just_before(remembered: Mapping[str, int], *, standard: bool) -> dict[str, int]:
+            monkeypatch.setattr(ports, "choose", choose)
+            return choose(remembered, standard=standard) | {"s3": taken}
+
+        monkeypatch.setattr(ports, "choose", just_before)
+        own.up(["postgres", "s3"], lambda _, words: said.append(words))
+    assert any("taken meanwhile" in words for words in said)
+    assert str(taken) not in own.s3.endpoint
+    assert healthy(own, "s3")
 
 
 def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(own: Platform) -> None:
