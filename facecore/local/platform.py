@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,8 @@ from facecore.local.layout import Layout, write_private
 from facecore.local.stack import ALL, Progress, Stack, with_needs
 from facecore.local.status import Endpoint, PlatformStatus
 
-_IN_USE = "address already in use"  # as every part's log says it
+_IN_USE = b"address already in use"  # as every part's log says it
+_LOOKED_AT_BYTES = 1 << 18  # some tries' worth of log
 _LOCK_WAIT_S = 300.0
 MIN_FREE_BYTES = 2 * 2**30
 
@@ -83,7 +85,7 @@ class Platform:
             try:
                 self._begin(wanted, on_progress)
             except PlatformError as error:
-                if _IN_USE not in str(error).lower():
+                if not _for_want_of_a_port(error):
                     raise
                 on_progress("platform", "a port was taken meanwhile: starting again with others")
                 self._stack().stop(on_progress)
@@ -225,3 +227,12 @@ class Platform:
                 text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
                 lines.append(f"FACECORE_{group}__{name.upper()}={text}")
         write_private(self.layout.env_file, "\n".join(lines) + "\n")
+
+
+def _for_want_of_a_port(error: PlatformError) -> bool:
+    """Whether the part found its port taken: the next try's words may stand behind those."""
+    if not error.log or not Path(error.log).exists():
+        return False
+    with Path(error.log).open("rb") as log:
+        log.seek(max(0, log.seek(0, io.SEEK_END) - _LOOKED_AT_BYTES))
+        return _IN_USE in log.read().lower()
