@@ -30,6 +30,7 @@ def _known_timezone(name: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]
+LOOPBACK = ("127.0.0.1", "localhost")
 BUCKETS = ("landing", "images", "quarantine", "crops", "snapshots", "reports", "mlflow")
 
 
@@ -301,6 +302,12 @@ class Settings(BaseSettings):
 def home_dir() -> Path:
     """`FACECORE_HOME`, or `var` in the working directory, as an absolute path."""
     return Path(os.environ.get("FACECORE_HOME") or "var").absolute()
+
+
+def no_proxy() -> str:
+    """`NO_PROXY` as it is, with this machine in it: what runs here is reached without a proxy."""
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    return ",".join(filter(None, [named, *LOOPBACK]))
 
 
 def exported_store_settings() -> list[str]:

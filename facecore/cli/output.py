@@ -58,11 +58,11 @@ def print_answer(*lines: Any) -> None:
 
 def styled(*parts: str | tuple[str, str]) -> Text:
     """One line of text and of (text, style)."""
-    plain = [part if isinstance(part, str) else part[0] for part in parts]
-    styles = ["" if isinstance(part, str) else part[1] for part in parts]
-    return Text.assemble(
-        *((text.translate(_CONTROLS), style) for text, style in zip(plain, styles, strict=True))
-    )
+    line = Text()
+    for part in parts:
+        text, style = (part, "") if isinstance(part, str) else part
+        line.append(text.translate(_CONTROLS), style)
+    return line
 
 
 def print_counts(title: str, counts: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ def deliver(
         sent = upload(Stores(), files_below(folder, prefix), advance, refused.append)
     _tell("Delivered", {"new_objects": sent, "refused": len(refused)}, json)
     for error in refused:
-        words.print(str(error), markup=False, soft_wrap=True)
+        words.print(str(error), soft_wrap=True)
     if refused:
         raise typer.Exit(1)
 

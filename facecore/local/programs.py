@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facecore.config import no_proxy
 from facecore.local import launch
 from facecore.local.layout import Layout, write_private
 
@@ -18,9 +19,6 @@ _FOREIGN = (
     *("AIRFLOW", "MLFLOW", "_MLFLOW", "AWS_", "PG", "WEED_", "PYTHON", "COVERAGE", "PYTEST"),
     *("FACECORE_DATABASE", "FACECORE_S3", "FACECORE_MLFLOW", "FACECORE_HOME", "FACECORE_PROGRAM"),
 )
-
-
-_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ def inherited_environment() -> dict[str, str]:
     The parts talk to each other directly, also where a proxy leads out of this machine.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    named = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
-    direct = ",".join(filter(None, [named, *_LOOPBACK]))
-    return kept | {"no_proxy": direct, "NO_PROXY": direct}
+    return kept | {"no_proxy": no_proxy(), "NO_PROXY": no_proxy()}
 
 
 def write_program(layout: Layout, program: Program) -> None:

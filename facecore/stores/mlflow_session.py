@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from facecore.config import MlflowSettings
+from facecore.config import LOOPBACK, MlflowSettings, no_proxy
 from facecore.errors import CredentialsRejected, FacecoreError, NotFound, RegistryUnavailable
 
 # A refused connection is reported after about 3 s, a silent server after about 65 s.
@@ -29,7 +29,6 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
-_LOOPBACK = ("127.0.0.1", "localhost")
 _LOCK = threading.RLock()
 
 
@@ -47,9 +46,8 @@ def mlflow_session(settings: MlflowSettings, *, missing: str = "") -> Iterator[A
     """
     uri, username, password = _address(settings)
     environment = dict(_ENVIRONMENT)
-    if urlsplit(uri).hostname in _LOOPBACK:  # no proxy leads to this machine
-        named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        environment["no_proxy"] = ",".join(filter(None, [named, *_LOOPBACK]))
+    if urlsplit(uri).hostname in LOOPBACK:
+        environment["no_proxy"] = no_proxy()
     if username:
         environment["MLFLOW_TRACKING_USERNAME"] = username
         environment["MLFLOW_TRACKING_PASSWORD"] = password

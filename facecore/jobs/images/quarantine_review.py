@@ -120,10 +120,10 @@ def release(
             return None
         if image.status is not ImageStatus.QUARANTINED:
             return f"it is {image.status}, its bytes are gone."
-        fault = _fault(stores, image)
+        bucket = _bucket(stores, image)
+        fault = _fault(stores, image, bucket)
         if fault is not None:
             return fault
-        bucket = _bucket(stores, image)
         if bucket != "images":
             stores.objects.copy(bucket, image.object_key, "images", image.object_key)
         quarantine.decide(tx, image, "release", actor=actor, reason=reason)
@@ -200,14 +200,13 @@ def _each(
     return outcome
 
 
-def _fault(stores: Stores, image: Quarantined) -> str | None:
+def _fault(stores: Stores, image: Quarantined, bucket: str) -> str | None:
     """Why an image cannot be used whatever a human says; None: it can."""
     unreadable = sorted(image.codes & UNREADABLE)
     if unreadable:
         return f"no decoder can read it ({', '.join(unreadable)})."
     limits = _limits(stores)
     try:
-        bucket = _bucket(stores, image)
         size = stores.objects.stat(bucket, image.object_key).size
         if size <= limits.max_bytes:
             inspect(stores.objects.get(bucket, image.object_key), limits)
